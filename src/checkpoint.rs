@@ -1,0 +1,138 @@
+//! Checkpoints: parameters, optimiser, ledger, step and key in one file that is there whole or not at all.
+//!
+//! The file is safetensors, with everything that is not a tensor as JSON in its header. It holds the key and the realised
+//! state of a private run: it is written for its owner alone, and is not part of what may be published.
+
+use crate::nn::Parameters;
+use crate::optim::Optimizer;
+use crate::plan::Plan;
+use crate::seed::{Key, Origin};
+use crate::whole_file::{self, Readers};
+use crate::{Error, Place, Result};
+use candle_core::{Device, Tensor};
+use dp_accountant::Ledger;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Everything needed to go on with a run as if it had not stopped.
+#[derive(Debug)]
+pub struct Checkpoint {
+    state: State,
+    tensors: HashMap<String, Tensor>,
+    path: std::path::PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    format: u32,
+    plan: Plan,
+    ledger: Ledger,
+    step: u32,
+    key: String,
+    key_origin: Origin,
+}
+
+/// The version of the layout; a file of another one is refused.
+const FORMAT: u32 = 1;
+/// The header's only entry of ours.
+const HEADER: &str = "dpsgd";
+
+impl Checkpoint {
+    pub(crate) fn new(
+        plan: &Plan,
+        key: &Key,
+        ledger: &Ledger,
+        step: u32,
+        parameters: &Parameters,
+        optimizer: &dyn Optimizer,
+    ) -> Result<Self> {
+        let hex = key.secret().iter().map(|byte| format!("{byte:02x}")).collect();
+        let (plan, ledger) = (plan.clone(), ledger.clone());
+        let state = State { format: FORMAT, plan, ledger, step, key: hex, key_origin: key.origin() };
+        let of_model = parameters.iter().map(|(name, var)| (format!("parameter.{name}"), var.as_tensor().clone()));
+        let of_optimizer = optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor));
+        let tensors = of_model
+            .chain(of_optimizer)
+            .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?.copy()?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { state, tensors, path: std::path::PathBuf::new() })
+    }
+
+    /// Writes the file, for its owner alone, in place of an older one.
+    ///
+    /// # Errors
+    /// When the system refuses; then the older file still stands.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let state = serde_json::to_string(&self.state).map_err(|error| unreadable(path, error))?;
+        let header = HashMap::from([(HEADER.to_string(), state)]);
+        let bytes = safetensors::serialize(&self.tensors, Some(header)).map_err(|error| unreadable(path, error))?;
+        whole_file::write(path, &bytes, Readers::Owner)
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is cut short, or was not written by this version.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| unreadable(path, error))?;
+        let header = metadata.metadata().as_ref().and_then(|header| header.get(HEADER));
+        let state = header.ok_or_else(|| unreadable(path, "no state of a run in its header"))?;
+        let state: State = serde_json::from_str(state).map_err(|error| unreadable(path, error))?;
+        if state.format != FORMAT {
+            return Err(unreadable(path, format!("layout {}, and this version reads {FORMAT}", state.format)));
+        }
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
+        Ok(Self { state, tensors, path: path.to_path_buf() })
+    }
+
+    /// The plan the run follows.
+    pub fn plan(&self) -> &Plan {
+        &self.state.plan
+    }
+
+    /// What the run has spent.
+    pub fn ledger(&self) -> &Ledger {
+        &self.state.ledger
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u32 {
+        self.state.step
+    }
+
+    /// The key of the run.
+    ///
+    /// # Errors
+    /// When the file holds something else.
+    pub fn key(&self) -> Result<Key> {
+        let digits = self.state.key.as_bytes();
+        let byte = |i: usize| {
+            let pair = digits.get(2 * i..2 * i + 2).and_then(|pair| std::str::from_utf8(pair).ok());
+            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok())
+        };
+        let mut bytes = [0; 32];
+        for (i, target) in bytes.iter_mut().enumerate() {
+            *target = byte(i).ok_or_else(|| unreadable(&self.path, "a key that is not 64 hexadecimal digits"))?;
+        }
+        Ok(Key::from_parts(bytes, self.state.key_origin))
+    }
+
+    pub(crate) fn restore(&self, parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<()> {
+        let of_model = self
+            .tensors
+            .iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix("parameter.")?.to_string(), tensor.clone())));
+        parameters.load(&of_model.collect(), &self.path)?;
+        optimizer.restore(&|name| {
+            let tensor = self.tensors.get(&format!("optimizer.{name}"));
+            let tensor = tensor.ok_or_else(|| unreadable(&self.path, format!("no tensor optimizer.{name}")))?;
+            Ok(tensor.to_device(parameters.device())?)
+        })
+    }
+}
+
+fn unreadable(path: &Path, found: impl ToString) -> Error {
+    Error::data(Place::file(path), found.to_string(), "a checkpoint written by this version of dpsgd")
+}

@@ -1,0 +1,185 @@
+//! The flags that say which data to read and how, and the data sets they lead to.
+
+use crate::data::{self, ColumnRule, Dataset, Format, Header, Label, Normalize, Reading, embedded};
+use crate::seed::{Key, Role};
+use crate::{Error, Result};
+use rand::Rng;
+use std::path::{Path, PathBuf};
+
+/// Which data, and how to read it. Whatever is declared here is public knowledge; whatever is found in the data instead is
+/// named in the statement.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Data")]
+pub(super) struct Args {
+    /// The training data: `optdigits` (embedded), `mnist` or `fashion-mnist` (with --data-dir), or a file (CSV, LIBSVM or IDX,
+    /// plain or gzip'd).
+    #[arg(long, default_value = "optdigits", value_name = "NAME|PATH")]
+    data: String,
+    /// Where the files of a named data set are.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Test data, read as the training data was.
+    #[arg(long, value_name = "PATH", conflicts_with = "holdout")]
+    test_data: Option<PathBuf>,
+    /// The share of the records to keep out of training and test on, between 0 and 1.
+    #[arg(long, value_name = "FRACTION")]
+    holdout: Option<f64>,
+    /// The file format, if the first bytes mislead.
+    #[arg(long, value_name = "idx|libsvm|csv")]
+    data_format: Option<Format>,
+    /// CSV: the column of the labels: `last`, `first`, a position from 1, or a name.
+    #[arg(long, default_value = "last", value_name = "COLUMN")]
+    label: Label,
+    /// IDX: the file of the labels, if its name is not that of the images with `labels` for `images`.
+    #[arg(long, value_name = "PATH")]
+    labels: Option<PathBuf>,
+    /// IDX: the file of the test labels, likewise.
+    #[arg(long, value_name = "PATH", requires = "test_data")]
+    test_labels: Option<PathBuf>,
+    /// CSV: whether the first row names the columns.
+    #[arg(long, default_value = "auto", value_name = "auto|yes|no")]
+    header: Header,
+    /// CSV: the character between cells, or `tab`; found in the first line if absent.
+    #[arg(long, value_parser = data::parse_delimiter, value_name = "CHAR")]
+    delimiter: Option<char>,
+    /// CSV: lines to leave out before the table.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    skip_lines: usize,
+    /// CSV: a cell that stands for a missing value; repeatable. Default: empty, `?` and `NA`.
+    #[arg(long, value_name = "WORD")]
+    missing: Vec<String>,
+    /// CSV: a column of categories, one-hot over the values declared (`job=a|b|c`) or else seen (`job`); repeatable.
+    #[arg(long, value_parser = ColumnRule::parse_categorical, value_name = "COLUMN[=A|B|..]")]
+    categorical: Vec<ColumnRule>,
+    /// CSV: a column of numbers; repeatable.
+    #[arg(long, value_parser = ColumnRule::parse_numeric, value_name = "COLUMN")]
+    numeric: Vec<ColumnRule>,
+    /// CSV: a column to leave out; repeatable.
+    #[arg(long, value_parser = ColumnRule::parse_ignored, value_name = "COLUMN")]
+    ignore: Vec<ColumnRule>,
+    /// The public range of all numeric values (`0:255`) or of a CSV column (`age=0:120`); values are clamped to it and
+    /// scaled to 0..1; repeatable.
+    #[arg(long, value_name = "[COLUMN=]LOW:HIGH")]
+    range: Vec<String>,
+    /// `record`: scale each record to Euclidean norm 1, which depends on that record alone.
+    #[arg(long, default_value = "none", value_name = "none|record")]
+    normalize: Normalize,
+    /// The class labels, in order; those seen, sorted, if absent.
+    #[arg(long, value_delimiter = ',', value_name = "A,B,..")]
+    classes: Option<Vec<String>>,
+    /// LIBSVM: the number of features; the largest index seen if absent.
+    #[arg(long, value_name = "N")]
+    features: Option<usize>,
+    /// The shape of one record, such as 28x28 or 3x32x32.
+    #[arg(long, value_parser = shape, value_name = "HxW")]
+    shape: Option<Shape>,
+}
+
+/// The shape of one record.
+#[derive(Debug, Clone)]
+struct Shape(Vec<usize>);
+
+fn shape(word: &str) -> Result<Shape> {
+    let sizes: Option<Vec<usize>> = word.split('x').map(|size| size.parse().ok().filter(|size| *size > 0)).collect();
+    sizes.map(Shape).ok_or_else(|| Error::value("--shape", word, "sizes above 0 joined by x, such as 28x28"))
+}
+
+/// What to train and test on.
+pub(super) struct Datasets {
+    pub(super) train: Dataset,
+    pub(super) test: Option<Dataset>,
+    /// Where the test records came from, for the statement.
+    pub(super) test_origin: Option<String>,
+}
+
+impl Args {
+    /// Reads the data. `key` decides which records `--holdout` keeps out.
+    pub(super) fn read(&self, key: &Key) -> Result<Datasets> {
+        let (train, test, origin) = match self.data.as_str() {
+            "optdigits" => {
+                self.check_embedded()?;
+                let (train, test) = embedded::optdigits()?;
+                (train, Some(test), Some("the test part of optdigits (13 other writers)".to_string()))
+            }
+            name @ ("mnist" | "fashion-mnist") => self.named(name)?,
+            path => (data::read(Path::new(path), &self.reading()?)?, None, None),
+        };
+        if let Some(path) = &self.test_data {
+            let test = data::read_like(path, self.test_labels.as_deref(), train.schema())?;
+            return Ok(Datasets { train, test: Some(test), test_origin: Some(path.display().to_string()) });
+        }
+        match self.holdout {
+            None => Ok(Datasets { train, test, test_origin: origin }),
+            Some(fraction) => hold_out(&train, fraction, key),
+        }
+    }
+
+    fn check_embedded(&self) -> Result<()> {
+        let given = self.reading()?;
+        if given != Reading::default() || self.data_dir.is_some() {
+            let allowed = "a file; optdigits is embedded and needs no flag about reading";
+            return Err(Error::value("--data", &self.data, allowed));
+        }
+        Ok(())
+    }
+
+    fn named(&self, name: &str) -> Result<(Dataset, Option<Dataset>, Option<String>)> {
+        let Some(directory) = &self.data_dir else {
+            return Err(Error::value("--data-dir", "absent", format!("the directory with the IDX files of {name}")));
+        };
+        let file = |stem: &str| -> Result<PathBuf> {
+            let places = [directory.join(name), directory.clone()];
+            let names = [format!("{stem}.gz"), stem.to_string()];
+            let candidates = places.iter().flat_map(|place| names.iter().map(|name| place.join(name)));
+            candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+                Error::value("--data-dir", directory.display(), format!("a directory with {stem} or {stem}.gz"))
+            })
+        };
+        let train = data::read(&file("train-images-idx3-ubyte")?, &self.reading()?)?;
+        let test = data::read_like(&file("t10k-images-idx3-ubyte")?, None, train.schema())?;
+        Ok((train, Some(test), Some(format!("the test part of {name}"))))
+    }
+
+    fn reading(&self) -> Result<Reading> {
+        let mut reading = Reading {
+            format: self.data_format,
+            label: self.label.clone(),
+            labels: self.labels.clone(),
+            header: self.header,
+            delimiter: self.delimiter,
+            skip_lines: self.skip_lines,
+            columns: [&self.categorical, &self.numeric, &self.ignore].into_iter().flatten().cloned().collect(),
+            normalize: self.normalize,
+            classes: self.classes.clone(),
+            width: self.features,
+            shape: self.shape.clone().map(|Shape(sizes)| sizes),
+            ..Reading::default()
+        };
+        if !self.missing.is_empty() {
+            reading.missing.clone_from(&self.missing);
+        }
+        for word in &self.range {
+            reading.add_range(word)?;
+        }
+        Ok(reading)
+    }
+}
+
+/// Keeps a share of the records out of training, by a permutation that depends on the key and the public count alone.
+fn hold_out(data: &Dataset, fraction: f64, key: &Key) -> Result<Datasets> {
+    let count = (data.len() as f64 * fraction).round() as usize;
+    if !(fraction > 0.0 && fraction < 1.0) || count == 0 || count >= data.len() {
+        let allowed = format!("a share between 0 and 1 that leaves records on both sides of {}", data.len());
+        return Err(Error::value("--holdout", fraction, allowed));
+    }
+    let mut rng = key.stream(Role::Holdout, 0);
+    let mut rows: Vec<usize> = (0..data.len()).collect();
+    for i in 0..count {
+        rows.swap(i, rng.random_range(i..data.len()));
+    }
+    let (test, train) = rows.split_at(count);
+    let mut train = train.to_vec();
+    train.sort_unstable();
+    let origin = format!("{count} records held out of {}", data.name());
+    Ok(Datasets { train: data.select(&train)?, test: Some(data.select(test)?), test_origin: Some(origin) })
+}

@@ -1,0 +1,104 @@
+//! The command line: one file per subcommand.
+//!
+//! Exit codes: 0 done; 1 refused (budget, unaccountable, failed verification); 2 usage, input or I/O error; 130 stopped by a
+//! signal with everything kept that was asked for. Errors go to stderr, one line first. With `--format json` stdout holds
+//! exactly one JSON document; progress and notes go to stderr.
+
+mod account;
+mod completions;
+mod datasets;
+mod progress;
+mod train;
+mod verify;
+
+use crate::Error;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Train machine-learning models under differential privacy, and state exactly what privacy they have.
+#[derive(Debug, Parser)]
+#[command(name = "dpsgd", version, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// How results are printed on stdout.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+const EXAMPLES: &str = "Examples:
+  dpsgd train                                     train on the embedded digits at epsilon 3
+  dpsgd train --data people.csv --label income --epsilon 1 --holdout 0.2 --out people-model
+  dpsgd account epsilon --noise-multiplier 1.1 --sampling-rate 0.01 --steps 1000 --delta 1e-5
+  dpsgd verify people-model                       recompute what a finished run states";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a private model and state its privacy.
+    Train(Box<train::Args>),
+    /// Ask the accountant: epsilon, delta, or the noise a budget needs.
+    Account(account::Args),
+    /// Check a run directory: recompute its epsilon, compare its files.
+    Verify(verify::Args),
+    /// Print a completion script for a shell.
+    Completions(completions::Args),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// How a command ended without an error.
+enum Ended {
+    Done,
+    Interrupted,
+}
+
+/// Runs the command line of this process and returns its exit code.
+pub fn main() -> ExitCode {
+    // A mistake in the flags is reported by the parser itself, with exit code 2.
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Train(args) => train::run(*args, cli.format),
+        Command::Account(args) => account::run(args, cli.format),
+        Command::Verify(args) => verify::run(args, cli.format),
+        Command::Completions(args) => completions::run(args, &mut Cli::command()),
+    };
+    match result {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<Error>().is_some_and(Error::is_refusal) { 1 } else { 2 }
+}
+
+/// Prints to stdout; a reader that has gone away is no error of ours.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other.map_err(Error::io("write to", "standard output"))?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

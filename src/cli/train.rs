@@ -1,0 +1,331 @@
+//! `dpsgd train`: data in, private model and statement out.
+
+use super::progress::Watcher;
+use super::{Ended, Format, datasets, print};
+use crate::checkpoint::Checkpoint;
+use crate::clip::ClipNorm;
+use crate::data::Dataset;
+use crate::evaluate::accuracy;
+use crate::model::Architecture;
+use crate::nn::Parameters;
+use crate::optim::{Sgd, SgdConfig};
+use crate::plan::{Draft, Plan, Unit};
+use crate::recipe::{Defaults, Recipe};
+use crate::report::{self, Cost, Findings, Report, RunDirectory, Utility, model_file};
+use crate::run::{DeviceName, Run};
+use crate::seed::Key;
+use crate::train::{Trainer, Wish};
+use crate::{Error, Result};
+use candle_core::DType;
+use clap::ValueEnum;
+use dp_accountant::{Delta, Epsilon, NoiseMultiplier, Relation};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    data: datasets::Args,
+
+    /// The epsilon to reach and never to exceed [default: 3]. With --noise-multiplier: training stops before it is exceeded.
+    #[arg(long, value_name = "E", help_heading = "Privacy")]
+    epsilon: Option<f64>,
+    /// Noise standard deviation over clip norm, instead of the one that --epsilon needs.
+    #[arg(long, value_name = "Z", help_heading = "Privacy")]
+    noise_multiplier: Option<f64>,
+    /// The probability with which the epsilon may fail to hold; below 1 / records.
+    #[arg(long, value_name = "D", default_value_t = 1e-5, help_heading = "Privacy")]
+    delta: f64,
+    /// The largest norm of a per-example gradient in a sum.
+    #[arg(long, value_name = "C", help_heading = "Privacy")]
+    clip_norm: Option<f64>,
+    /// Expected records in a batch. Batches are Poisson-sampled: their real sizes vary.
+    #[arg(long, value_name = "B", help_heading = "Privacy")]
+    batch_size: Option<usize>,
+    /// Expected passes over the data.
+    #[arg(long, value_name = "N", conflicts_with = "steps", help_heading = "Privacy")]
+    epochs: Option<f64>,
+    /// Steps, instead of passes.
+    #[arg(long, value_name = "N", help_heading = "Privacy")]
+    steps: Option<u32>,
+    /// Which data sets are neighbours: add-remove, replace or zero-out.
+    #[arg(long, value_name = "RELATION", default_value = "add-remove", help_heading = "Privacy")]
+    relation: String,
+    /// The accountant: auto, analytic or rdp.
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Privacy")]
+    accountant: String,
+
+    /// The architecture: logistic, mlp or cnn.
+    #[arg(long, value_name = "NAME", default_value = "logistic", help_heading = "Learning")]
+    model: Architecture,
+    /// The optimiser.
+    #[arg(long, value_enum, default_value_t = OptimizerName::Sgd, help_heading = "Learning")]
+    optimizer: OptimizerName,
+    /// Step length.
+    #[arg(long, value_name = "R", help_heading = "Learning")]
+    learning_rate: Option<f64>,
+    /// How much of the last step's velocity is kept, from 0 to below 1.
+    #[arg(long, value_name = "M", help_heading = "Learning")]
+    momentum: Option<f64>,
+
+    /// Derive all randomness from this seed, to repeat a run; the guarantee then holds only while the seed is secret.
+    #[arg(long, value_name = "S", help_heading = "Run")]
+    seed: Option<u64>,
+    /// Keep model, report, statement, ledger and metrics in this directory, which must not exist or be empty.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    out: Option<PathBuf>,
+    /// Go on with the interrupted run in --out; give the same flags again.
+    #[arg(long, requires = "out", conflicts_with = "seed", help_heading = "Run")]
+    resume: bool,
+    /// Records in memory at a time: bounds memory and changes nothing else.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    physical_batch: Option<NonZeroUsize>,
+    /// Threads; all cores if absent.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    threads: Option<NonZeroUsize>,
+    /// Where tensors live.
+    #[arg(long, value_enum, default_value_t = DeviceArg::Cpu, help_heading = "Run")]
+    device: DeviceArg,
+    /// Show no progress.
+    #[arg(long, help_heading = "Run")]
+    quiet: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  dpsgd train --epsilon 1 --out digits
+  dpsgd train --data people.csv --label income --range age=0:120 --holdout 0.2 --epsilon 1
+  dpsgd train --data a9a --test-data a9a.t --epsilon 1
+  dpsgd train --data train-images-idx3-ubyte.gz --test-data t10k-images-idx3-ubyte.gz --model cnn
+  dpsgd train --noise-multiplier 1.1 --epochs 40 --epsilon 2      (stops before epsilon exceeds 2)";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OptimizerName {
+    /// Gradient descent with momentum.
+    Sgd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceArg {
+    /// The processor.
+    Cpu,
+    /// The first CUDA device; needs a build with --features cuda.
+    Cuda,
+    /// The first Metal device; needs a build with --features metal.
+    Metal,
+}
+
+pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
+    // Everything that can be refused is, before the directory is made and before a record is read for training.
+    let stop = stop_on_signal()?;
+    start_threads(args.threads)?;
+    let resumed = args.resume_from()?;
+    let key = match (&resumed, args.seed) {
+        (Some((_, checkpoint)), _) => checkpoint.key()?,
+        (None, Some(seed)) => Key::from_seed(seed),
+        (None, None) => Key::from_os()?,
+    };
+    let run = args.run();
+    let device = run.device()?;
+    let data = args.data.read(&key)?;
+    let (plan, recipe) = args.plan(&data.train)?;
+    let parameters = Parameters::new(key.clone(), DType::F32, &device);
+    let model = args.model.build(data.train.shape(), data.train.classes().len(), parameters.var_builder())?;
+    let sgd = Box::new(Sgd::new(recipe.sgd)?);
+    let mut trainer = Trainer::new(&plan, &run, &key, &data.train, &model, &parameters, sgd)?;
+    let directory = match (resumed, &args.out) {
+        (Some((directory, checkpoint)), _) => {
+            trainer.resume(&checkpoint)?;
+            Some(directory)
+        }
+        (None, Some(out)) => Some(RunDirectory::create(out)?),
+        (None, None) => None,
+    };
+    if !args.quiet {
+        announce(&plan, &recipe, &data.train);
+    }
+
+    let mut watcher = Watcher::new(&plan, trainer.step(), args.quiet);
+    trainer.train(|progress| {
+        watcher.step(progress)?;
+        Ok(if stop.load(Ordering::Relaxed) { Wish::Stop } else { Wish::Continue })
+    })?;
+    let (training_seconds, examples_per_second) = watcher.finish();
+    if !trainer.is_done() {
+        return interrupted(&trainer, directory.as_ref());
+    }
+
+    let (model_bytes, model_sha256) = model_file(&parameters)?;
+    let test_accuracy = data.test.as_ref().map(|test| accuracy(&model, test, &parameters)).transpose()?;
+    let report = Report::new(
+        &plan,
+        Findings {
+            recipe: &recipe,
+            run: &run,
+            key: &key,
+            data: &data.train,
+            ledger: trainer.ledger(),
+            steps: trainer.step(),
+            clipping: watcher.total,
+            utility: Utility {
+                test_accuracy,
+                test_records: data.test.as_ref().map(Dataset::len),
+                test_data: data.test_origin,
+            },
+            cost: Cost {
+                training_seconds,
+                examples_per_second,
+                peak_memory_bytes: report::peak_memory(),
+                threads: rayon::current_num_threads(),
+            },
+            parameters: parameters.elements(),
+            model_sha256,
+        },
+    )?;
+    if let Some(directory) = &directory {
+        directory.keep_results(&report, trainer.ledger(), &model_bytes, &watcher.metrics)?;
+    }
+    match format {
+        Format::Json => print(&report.to_json()?)?,
+        Format::Text => print(&report::statement(&report))?,
+    }
+    if !args.quiet {
+        match &directory {
+            Some(directory) => eprintln!("kept in {}", directory.path().display()),
+            None => eprintln!("nothing was kept; add --out DIR to keep the model"),
+        }
+    }
+    Ok(Ended::Done)
+}
+
+fn interrupted(trainer: &Trainer<'_>, directory: Option<&RunDirectory>) -> anyhow::Result<Ended> {
+    match directory {
+        Some(directory) => {
+            directory.keep_checkpoint(&trainer.checkpoint()?)?;
+            eprintln!(
+                "stopped after step {}; the checkpoint in {} holds the key, keep it private; go on with the same flags and --resume",
+                trainer.step(),
+                directory.path().display()
+            );
+        }
+        None => eprintln!("stopped after step {}; nothing was kept", trainer.step()),
+    }
+    Ok(Ended::Interrupted)
+}
+
+/// The first signal asks for a stop after the current step; a second one ends the process at once.
+fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(stop)
+}
+
+fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.get())
+        .build_global()
+        .map_err(|error| Error::value("--threads", format!("{threads} ({error})"), "a number the system can start"))
+}
+
+fn announce(plan: &Plan, recipe: &Recipe, data: &Dataset) {
+    let draft = plan.draft();
+    eprintln!(
+        "{}: {} records of shape {:?}, {} classes; model {}; {} steps of expected batch {}, noise multiplier {:.4}",
+        recipe.data,
+        data.len(),
+        data.shape(),
+        data.classes().len(),
+        recipe.model.name(),
+        draft.steps,
+        draft.expected_batch,
+        plan.noise_multiplier().get()
+    );
+}
+
+impl Args {
+    fn resume_from(&self) -> Result<Option<(RunDirectory, Checkpoint)>> {
+        match &self.out {
+            Some(out) if self.resume => RunDirectory::open(out).map(Some),
+            Some(out) => {
+                // Found out now rather than after the data is read; it is made only when everything else is in order.
+                RunDirectory::create(out)?;
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn run(&self) -> Run {
+        let device = match self.device {
+            DeviceArg::Cpu => DeviceName::Cpu,
+            DeviceArg::Cuda => DeviceName::Cuda,
+            DeviceArg::Metal => DeviceName::Metal,
+        };
+        let default = Run::default();
+        Run { device, physical_batch: self.physical_batch.unwrap_or(default.physical_batch), ..default }
+    }
+
+    fn plan(&self, data: &Dataset) -> Result<(Plan, Recipe)> {
+        let OptimizerName::Sgd = self.optimizer;
+        let defaults = Defaults::new(self.model, data.len());
+        let expected_batch = self.batch_size.unwrap_or(defaults.expected_batch);
+        let draft = Draft {
+            unit: Unit::Record,
+            relation: self.relation()?,
+            records: data.len(),
+            expected_batch,
+            clip_norm: ClipNorm::new(self.clip_norm.unwrap_or(defaults.clip_norm))?,
+            steps: self.steps(data.len(), expected_batch, defaults.epochs)?,
+            delta: Delta::new(self.delta)?,
+            budget: self.epsilon()?,
+            accountant: self.accountant.clone(),
+        };
+        let plan = match self.noise_multiplier {
+            Some(z) => draft.with_noise(NoiseMultiplier::new(z)?)?,
+            None => {
+                let epsilon = draft.budget.map_or_else(|| Epsilon::new(3.0), Ok)?;
+                draft.calibrated(epsilon)?
+            }
+        };
+        let sgd = SgdConfig {
+            learning_rate: self.learning_rate.unwrap_or(defaults.sgd.learning_rate),
+            momentum: self.momentum.unwrap_or(defaults.sgd.momentum),
+        };
+        Ok((plan, Recipe { data: data.name().to_string(), model: self.model, sgd }))
+    }
+
+    fn epsilon(&self) -> Result<Option<Epsilon>> {
+        match self.epsilon {
+            Some(epsilon) if !(epsilon.is_finite() && epsilon > 0.0) => {
+                Err(Error::value("--epsilon", epsilon, "a finite number above 0"))
+            }
+            Some(epsilon) => Ok(Some(Epsilon::new(epsilon)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn relation(&self) -> Result<Relation> {
+        self.relation.parse().map_err(|_| Error::value("--relation", &self.relation, "add-remove, replace, zero-out"))
+    }
+
+    /// An integer, fixed before the noise is calibrated for it.
+    fn steps(&self, records: usize, expected_batch: usize, default_epochs: f64) -> Result<u32> {
+        if let Some(steps) = self.steps {
+            return Ok(steps);
+        }
+        let epochs = self.epochs.unwrap_or(default_epochs);
+        let steps = (epochs * records as f64 / expected_batch.max(1) as f64).round().max(1.0);
+        if !(epochs.is_finite() && epochs > 0.0 && steps < f64::from(u32::MAX)) {
+            return Err(Error::value("--epochs", epochs, "a number above 0 that makes fewer than 2^32 steps"));
+        }
+        Ok(steps as u32)
+    }
+}

@@ -1,0 +1,63 @@
+//! Clipping: how much one example can move the sum.
+//!
+//! A [`Clip`] proposes weights; [`ClippedSum::new`] is the only way into a sum, and checks them.
+
+mod flat;
+mod sum;
+mod unclipped;
+
+pub use flat::Flat;
+pub use sum::{ClippedSum, Clipping};
+pub use unclipped::Unclipped;
+
+use crate::grad::Norms;
+use crate::{Error, Result};
+
+/// Proposes the weight with which each example enters the sum.
+pub trait Clip: Send + Sync {
+    /// The group each of `parameters` (names in order) is clipped with.
+    fn groups(&self, parameters: &[String]) -> Vec<usize> {
+        vec![0; parameters.len()]
+    }
+
+    /// The bound on weight times norm that the rule promises, for each group.
+    fn bounds(&self) -> Vec<f64>;
+
+    /// A weight for every example and group, in the order of `norms`; weights are finite and not negative.
+    fn weights(&self, norms: &Norms) -> Vec<f64>;
+}
+
+/// The largest Euclidean norm an example may contribute: finite and positive.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct ClipNorm(f64);
+
+impl ClipNorm {
+    /// # Errors
+    /// When `value` is not finite or not positive.
+    pub fn new(value: f64) -> Result<Self> {
+        if value.is_finite() && value > 0.0 {
+            Ok(Self(value))
+        } else {
+            Err(Error::value("clip norm", value, "a finite number above 0"))
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for ClipNorm {
+    type Error = Error;
+    fn try_from(value: f64) -> Result<Self> {
+        Self::new(value)
+    }
+}
+
+impl From<ClipNorm> for f64 {
+    fn from(norm: ClipNorm) -> f64 {
+        norm.0
+    }
+}

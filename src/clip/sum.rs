@@ -1,0 +1,216 @@
+//! The door: the only way from per-example gradients to something noise can be added to.
+
+use super::Clip;
+use crate::grad::{Norms, PerExample, Weights};
+use crate::nn::Parameters;
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+
+/// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
+///
+/// Adding or removing one example changes the sum by at most the bound, replacing one by at most twice the bound. The value
+/// can be read by a mechanism alone, and once.
+#[derive(Debug)]
+pub struct ClippedSum {
+    sum: Vec<Tensor>,
+    bound: f64,
+    clipping: Clipping,
+}
+
+/// What clipping did to a batch. Computed from private gradients and not privatised.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Clipping {
+    /// Examples in the batch.
+    pub examples: usize,
+    /// Examples whose gradient was scaled down.
+    pub clipped: usize,
+    /// Examples left out because their gradient was not finite.
+    pub dropped: usize,
+    /// The sum of all finite gradient norms, before clipping.
+    pub norms: f64,
+}
+
+impl ClippedSum {
+    /// Clips and sums the micro-batches of one logical batch; none at all is an empty batch, whose sum is zero.
+    ///
+    /// Examples whose norm is not finite are left out by selection. Every other weight is rounded down to the type of the
+    /// parameters and checked: weight times the upper bound on the norm must not exceed the rule's bound.
+    ///
+    /// # Errors
+    /// [`Error::LyingClip`] for a weight that is negative, not finite, or exceeds the bound; whatever the micro-batches
+    /// refuse.
+    pub fn new<P: PerExample>(
+        parameters: &Parameters,
+        clip: &dyn Clip,
+        micro_batches: impl Iterator<Item = Result<P>>,
+    ) -> Result<Self> {
+        let names: Vec<String> = parameters.iter().map(|(name, _)| name).collect();
+        let (groups, bounds) = (clip.groups(&names), clip.bounds());
+        let mut sum = parameters.zeros()?;
+        let mut clipping = Clipping::default();
+        for gradients in micro_batches {
+            let mut gradients = gradients?;
+            let norms = gradients.norms(&groups)?;
+            let weights = checked_weights(clip, &norms, &bounds, parameters.dtype(), &mut clipping)?;
+            let weights = Weights::grouped(weights, norms.groups(), groups.clone());
+            for (sum, part) in sum.iter_mut().zip(gradients.weighted_sum(&weights)?) {
+                *sum = (&*sum + part)?;
+            }
+        }
+        // Groups of norms C_k together have the norm sqrt(sum C_k^2); one group keeps its bound to the last bit.
+        let bound = match bounds.as_slice() {
+            [bound] => *bound,
+            bounds => bounds.iter().map(|bound| bound * bound).sum::<f64>().sqrt() * (1.0 + 1e-12),
+        };
+        Ok(Self { sum, bound, clipping })
+    }
+
+    /// The largest norm one example has in the sum, C.
+    pub fn bound(&self) -> f64 {
+        self.bound
+    }
+
+    /// What clipping did. Not private.
+    pub fn clipping(&self) -> Clipping {
+        self.clipping
+    }
+
+    /// Hands the sum to a mechanism.
+    pub(crate) fn into_tensors(self) -> Vec<Tensor> {
+        self.sum
+    }
+}
+
+fn checked_weights(
+    clip: &dyn Clip,
+    norms: &Norms,
+    bounds: &[f64],
+    dtype: DType,
+    clipping: &mut Clipping,
+) -> Result<Vec<f64>> {
+    let proposed = clip.weights(norms);
+    let rows = norms.rows().zip(proposed.chunks(norms.groups()));
+    let mut weights = Vec::with_capacity(proposed.len());
+    if proposed.len() != norms.rows().map(<[f64]>::len).sum::<usize>() || bounds.len() < norms.groups() {
+        return Err(Error::LyingClip { norm: f64::NAN, weight: f64::NAN, bound: f64::NAN });
+    }
+    for (norms, proposed) in rows {
+        clipping.examples += 1;
+        if !norms.iter().all(|norm| norm.is_finite()) {
+            clipping.dropped += 1;
+            weights.extend(norms.iter().map(|_| 0.0));
+            continue;
+        }
+        clipping.norms += norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
+        clipping.clipped += usize::from(proposed.iter().any(|weight| *weight < 1.0));
+        for ((norm, weight), bound) in norms.iter().zip(proposed).zip(bounds) {
+            let lying = || Error::LyingClip { norm: *norm, weight: *weight, bound: *bound };
+            if !(weight.is_finite() && *weight >= 0.0) {
+                return Err(lying());
+            }
+            let weight = round_down(*weight, dtype);
+            if weight * norm > *bound {
+                return Err(lying());
+            }
+            weights.push(weight);
+        }
+    }
+    Ok(weights)
+}
+
+/// The largest number of the type that is not above the weight, so that the conversion cannot undo the clip.
+fn round_down(weight: f64, dtype: DType) -> f64 {
+    if dtype != DType::F32 {
+        return weight;
+    }
+    let rounded = weight as f32;
+    f64::from(if f64::from(rounded) > weight { rounded.next_down() } else { rounded })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ClipNorm, Flat};
+    use super::*;
+    use crate::grad::Written;
+    use crate::seed::Key;
+    use candle_core::Device;
+
+    fn parameters() -> Parameters {
+        let parameters = Parameters::new(Key::from_seed(0), DType::F32, &Device::Cpu);
+        parameters.var_builder().get((3,), "w").unwrap();
+        parameters
+    }
+
+    fn gradients(rows: &[[f32; 3]]) -> Result<Written> {
+        let data: Vec<f32> = rows.iter().flatten().copied().collect();
+        Written::new(rows.len(), vec![Tensor::from_vec(data, (rows.len(), 3), &Device::Cpu).unwrap()])
+    }
+
+    fn sum_of(clip: &dyn Clip, rows: &[[f32; 3]]) -> Result<(Vec<f32>, Clipping)> {
+        let sum = ClippedSum::new(&parameters(), clip, std::iter::once(gradients(rows)))?;
+        let clipping = sum.clipping();
+        Ok((sum.into_tensors()[0].to_vec1().unwrap(), clipping))
+    }
+
+    #[test]
+    fn long_gradients_are_scaled_and_short_ones_are_not() {
+        let flat = Flat::new(ClipNorm::new(2.0).unwrap());
+        let (sum, clipping) = sum_of(&flat, &[[0.0, 1.0, 0.0], [30.0, 0.0, 40.0]]).unwrap();
+        assert!((sum[0] - 1.2).abs() < 1e-6 && sum[1] == 1.0 && (sum[2] - 1.6).abs() < 1e-6, "{sum:?}");
+        assert_eq!((clipping.examples, clipping.clipped, clipping.dropped), (2, 1, 0));
+    }
+
+    #[test]
+    fn gradients_that_are_not_finite_are_left_out() {
+        let flat = Flat::new(ClipNorm::new(2.0).unwrap());
+        let rows = [[f32::NAN, 1.0, 0.0], [0.0, 1.0, 0.0], [f32::INFINITY, 0.0, 0.0], [3e38, 3e38, 3e38]];
+        let (sum, clipping) = sum_of(&flat, &rows).unwrap();
+        assert!(sum.iter().all(|x| x.is_finite()), "{sum:?}");
+        assert_eq!((clipping.examples, clipping.dropped), (4, 2));
+    }
+
+    #[test]
+    fn an_empty_batch_is_a_sum_of_zeros() {
+        let none = std::iter::empty::<Result<Written>>();
+        let sum = ClippedSum::new(&parameters(), &Flat::new(ClipNorm::new(1.0).unwrap()), none).unwrap();
+        assert_eq!(sum.into_tensors()[0].to_vec1::<f32>().unwrap(), [0.0; 3]);
+    }
+
+    /// A rule that promises one bound and proposes the weights of another.
+    struct Lying {
+        promised: f64,
+        used: f64,
+    }
+
+    impl Clip for Lying {
+        fn bounds(&self) -> Vec<f64> {
+            vec![self.promised]
+        }
+        fn weights(&self, norms: &Norms) -> Vec<f64> {
+            norms.rows().flatten().map(|norm| self.used / norm).collect()
+        }
+    }
+
+    #[test]
+    fn a_lying_clip_is_refused() {
+        let row = [[3.0, 4.0, 0.0]];
+        assert!(sum_of(&Lying { promised: 1.0, used: 0.999 }, &row).is_ok());
+        for used in [1.0001, f64::NAN, f64::INFINITY, -1.0] {
+            assert!(matches!(sum_of(&Lying { promised: 1.0, used }, &row), Err(Error::LyingClip { .. })), "{used}");
+        }
+    }
+
+    #[test]
+    fn no_example_exceeds_the_bound_in_floating_point() {
+        use rand::Rng;
+        let mut rng = Key::from_seed(5).stream(crate::seed::Role::Probe, 1);
+        for trial in 0..20_000 {
+            let scale = 10f32.powi(rng.random_range(-12..18));
+            let row: [f32; 3] = std::array::from_fn(|_| scale * rng.random_range(-1.0f32..1.0));
+            let c = 10f64.powf(rng.random_range(-3.0..3.0));
+            let (sum, _) = sum_of(&Flat::new(ClipNorm::new(c).unwrap()), &[row]).unwrap();
+            let norm = sum.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            assert!(norm <= c, "trial {trial}: {row:?} clipped at {c} has the norm {norm}");
+        }
+    }
+}

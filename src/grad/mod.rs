@@ -1,0 +1,108 @@
+//! The per-example engine: one forward, one backward, and every example's gradient norm.
+//!
+//! A layer's forward is an operation whose backward hands what the layer's rule needs to the [`Tape`] and gives
+//! autograd nothing for its parameters. So one backward pass through a batch leaves on the tape, for every parameter,
+//! the records from which per-example norms and any weighted sum of per-example gradients follow; and a parameter that
+//! still has a gradient in autograd's store was not covered by a rule.
+
+mod bias;
+mod naive;
+mod probe;
+mod recorded;
+mod tape;
+mod weight;
+
+pub use naive::one_example_at_a_time;
+pub use probe::probe_isolation;
+pub use recorded::{Recorded, Written};
+pub use tape::{Engine, Kernels, Route, Tape};
+
+pub(crate) use bias::Bias;
+pub(crate) use tape::{Cotangent, Rule, check_parameter};
+pub(crate) use weight::{Inputs, Weight};
+
+use crate::Result;
+use candle_core::Tensor;
+
+/// The gradients of a batch of examples, as something that can be measured and then summed once.
+///
+/// Ghost and instantiated gradients, and gradients somebody wrote down, look alike behind it.
+pub trait PerExample {
+    /// How many examples.
+    fn batch(&self) -> usize;
+
+    /// Upper bounds on the gradient norms, where parameter `j` (in name order) belongs to group `groups[j]`.
+    ///
+    /// A bound covers the rounding of the norm itself and of the weighted sum that follows, so that weight times bound
+    /// is a bound on what the example really adds to the sum.
+    ///
+    /// # Errors
+    /// When the tensors of the records do not fit together.
+    fn norms(&mut self, groups: &[usize]) -> Result<Norms>;
+
+    /// The sum over examples of weight times gradient, a tensor for each parameter in name order.
+    ///
+    /// `weights[i][k]` is the weight of example `i` in group `k`. An example of weight zero is not read: its gradient may hold NaN.
+    ///
+    /// # Errors
+    /// When the tensors of the records do not fit together.
+    fn weighted_sum(self, weights: &Weights) -> Result<Vec<Tensor>>;
+}
+
+/// Upper bounds on gradient norms, `(batch, groups)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Norms {
+    groups: usize,
+    values: Vec<f64>,
+}
+
+impl Norms {
+    /// From squared bounds added up parameter by parameter: `squares[j][i]` of example `i` belongs to `groups[j]`.
+    pub fn from_squares(batch: usize, groups: &[usize], squares: &[Vec<f64>]) -> Self {
+        let count = groups.iter().max().map_or(1, |last| last + 1);
+        let mut values = vec![0.0; batch * count];
+        for (group, squares) in groups.iter().zip(squares) {
+            for (i, square) in squares.iter().enumerate() {
+                values[i * count + group] += square;
+            }
+        }
+        // Adding n squares in f64 loses at most n roundings of 2^-53 each, and the root one more.
+        let slack = 1.0 + (groups.len() + 4) as f64 * f64::EPSILON;
+        values.iter_mut().for_each(|value| *value = value.sqrt() * slack);
+        Self { groups: count, values }
+    }
+
+    /// How many groups.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// One row per example, with a bound for each group.
+    pub fn rows(&self) -> impl Iterator<Item = &[f64]> {
+        self.values.chunks(self.groups)
+    }
+}
+
+/// Weights of examples in a sum, `(batch, groups)`, and which parameter belongs to which group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights {
+    parameter_groups: Vec<usize>,
+    groups: usize,
+    values: Vec<f64>,
+}
+
+impl Weights {
+    /// One weight per example for all parameters.
+    pub fn flat(values: Vec<f64>, parameters: usize) -> Self {
+        Self { parameter_groups: vec![0; parameters], groups: 1, values }
+    }
+
+    pub(crate) fn grouped(values: Vec<f64>, groups: usize, parameter_groups: Vec<usize>) -> Self {
+        Self { parameter_groups, groups, values }
+    }
+
+    /// The weights of every example for parameter `j`.
+    pub fn of_parameter(&self, j: usize) -> Vec<f64> {
+        self.values.chunks(self.groups).map(|row| row[self.parameter_groups[j]]).collect()
+    }
+}

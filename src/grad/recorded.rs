@@ -1,0 +1,223 @@
+//! Per-example gradients read off a tape.
+
+use super::tape::{Cotangent, Record, Rule};
+use super::weight::sum_of_rows;
+use super::{Engine, Norms, PerExample, Tape, Weights};
+use crate::model::Model;
+use crate::nn::Parameters;
+use crate::{Error, Result};
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+
+/// The gradients of one physical batch: for each parameter, in name order, the records its uses left.
+#[derive(Debug)]
+pub struct Recorded {
+    batch: usize,
+    parameters: Vec<Records>,
+}
+
+#[derive(Debug)]
+struct Records {
+    var: Var,
+    uses: Vec<(Rule, Tensor)>,
+    /// `(batch, size)`, once formed.
+    gradients: Option<Tensor>,
+}
+
+impl Recorded {
+    /// One forward and one backward of the summed losses of `xs` `(batch, ..)` with targets `ys` `(batch)`.
+    ///
+    /// # Errors
+    /// When the model does not return a loss per example, when a parameter's gradient did not come through a
+    /// per-example rule (law 11: the error names the parameter), or when a layer saw another number of examples.
+    pub fn new(model: &dyn Model, parameters: &Parameters, xs: &Tensor, ys: &Tensor, engine: Engine) -> Result<Self> {
+        let batch = xs.dim(0)?;
+        let tape = Tape::recording(engine);
+        let losses = model.losses(xs, ys, &tape)?;
+        if losses.dims() != [batch] {
+            return Err(Error::Model {
+                reason: format!(
+                    "the losses have shape {:?}, and one loss per example is needed: [{batch}]",
+                    losses.dims()
+                ),
+            });
+        }
+        let store = losses.sum_all()?.backward()?;
+        let mut records = tape.take();
+        let parameters = parameters
+            .iter()
+            .map(|(name, var)| {
+                let (mine, others) = records.drain(..).partition(|record| record.parameter == var.id());
+                records = others;
+                Records::new(&name, var, mine, &store, batch)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { batch, parameters })
+    }
+}
+
+impl Records {
+    fn new(name: &str, var: Var, records: Vec<Record>, store: &GradStore, batch: usize) -> Result<Self> {
+        let uncovered = |reason: String| Err(Error::Uncovered { parameter: name.to_string(), reason });
+        if store.get(var.as_tensor()).is_some() {
+            return uncovered("autograd has a gradient for it that came through no per-example rule".into());
+        }
+        let mut uses = Vec::new();
+        for record in records {
+            let cotangent = match record.cotangent {
+                Cotangent::Given(cotangent) => cotangent,
+                Cotangent::Tap(zero) => match store.get(zero.as_tensor()) {
+                    Some(cotangent) => cotangent.clone(),
+                    None => continue,
+                },
+            };
+            if cotangent.dim(0)? != batch {
+                return uncovered(format!(
+                    "its layer saw {} examples in a batch of {batch}: the batch dimension must stay first and whole",
+                    cotangent.dim(0)?
+                ));
+            }
+            uses.push((record.rule, cotangent));
+        }
+        if uses.is_empty() {
+            return uncovered("the loss does not depend on it".into());
+        }
+        Ok(Self { var, uses, gradients: None })
+    }
+
+    /// Upper bounds on the squared norms. A parameter used more than once has the norm of its summed gradient, never
+    /// the sum of the norms of its uses.
+    fn measure(&mut self) -> Result<Vec<f64>> {
+        if let [(rule, cotangent)] = self.uses.as_slice() {
+            let (squares, gradients) = match rule {
+                Rule::Weight(weight) => weight.measure(cotangent)?,
+                Rule::Bias(bias) => bias.measure(cotangent)?,
+            };
+            self.gradients = gradients;
+            return Ok(squares);
+        }
+        let mut sum: Option<Tensor> = None;
+        for (rule, cotangent) in &self.uses {
+            let gradient = match rule {
+                Rule::Weight(weight) => weight.instantiate(cotangent)?,
+                Rule::Bias(bias) => bias.instantiate(cotangent)?,
+            };
+            sum = Some(match sum {
+                Some(sum) => (sum + gradient)?,
+                None => gradient,
+            });
+        }
+        let slack = (1.0 + 8.0 * crate::kernel::unit_roundoff(self.var.dtype())?).powi(2);
+        let squares = match &sum {
+            Some(sum) => super::weight::norms_of_rows(sum)?,
+            None => Vec::new(),
+        };
+        self.gradients = sum;
+        Ok(squares.into_iter().map(|norm| norm * norm * slack).collect())
+    }
+
+    fn weighted_sum(mut self, weights: &[f64]) -> Result<Tensor> {
+        if self.gradients.is_none() && self.uses.len() > 1 {
+            self.measure()?;
+        }
+        let device = self.var.device();
+        // Selection, not multiplication: zero times NaN is NaN.
+        let kept: Vec<u32> = (0..weights.len() as u32).filter(|i| weights[*i as usize] != 0.0).collect();
+        if kept.is_empty() {
+            return Ok(self.var.zeros_like()?);
+        }
+        let weights: Vec<f64> = kept.iter().map(|i| weights[*i as usize]).collect();
+        let count = weights.len();
+        let weights = Tensor::from_vec(weights, count, device)?.to_dtype(self.var.dtype())?;
+        let rows = Tensor::from_vec(kept, count, device)?;
+        let select = |tensor: &Tensor| -> candle_core::Result<Tensor> {
+            if count == tensor.dim(0)? { Ok(tensor.clone()) } else { tensor.contiguous()?.index_select(&rows, 0) }
+        };
+        let sum = match (&self.gradients, self.uses.as_slice()) {
+            (Some(gradients), _) => sum_of_rows(&select(gradients)?, &weights)?,
+            (None, [(Rule::Weight(weight), cotangent)]) => {
+                let weight = if count == cotangent.dim(0)? { weight.clone() } else { weight.select(&rows)? };
+                weight.weighted_sum(&select(cotangent)?, &weights)?
+            }
+            (None, [(Rule::Bias(bias), cotangent)]) => sum_of_rows(&bias.instantiate(&select(cotangent)?)?, &weights)?,
+            (None, _) => self.var.zeros_like()?,
+        };
+        Ok(sum.reshape(self.var.shape())?)
+    }
+}
+
+impl PerExample for Recorded {
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn norms(&mut self, groups: &[usize]) -> Result<Norms> {
+        let squares = self.parameters.iter_mut().map(Records::measure).collect::<Result<Vec<_>>>()?;
+        Ok(Norms::from_squares(self.batch, groups, &squares))
+    }
+
+    fn weighted_sum(self, weights: &Weights) -> Result<Vec<Tensor>> {
+        self.parameters
+            .into_iter()
+            .enumerate()
+            .map(|(j, records)| records.weighted_sum(&weights.of_parameter(j)))
+            .collect()
+    }
+}
+
+/// Gradients that were written down one by one: the form the naive oracle and analytic objectives have them in.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// For each parameter, in name order, `(batch, ..shape of the parameter)`.
+    gradients: Vec<Tensor>,
+    batch: usize,
+}
+
+impl Written {
+    /// From a tensor `(batch, ..shape)` for each parameter, in name order.
+    ///
+    /// # Errors
+    /// When the tensors disagree about the batch.
+    pub fn new(batch: usize, gradients: Vec<Tensor>) -> Result<Self> {
+        for gradient in &gradients {
+            if gradient.dim(0)? != batch {
+                return Err(Error::Model {
+                    reason: format!("a gradient of shape {:?} in a batch of {batch}", gradient.dims()),
+                });
+            }
+        }
+        Ok(Self { gradients, batch })
+    }
+}
+
+impl PerExample for Written {
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn norms(&mut self, groups: &[usize]) -> Result<Norms> {
+        let mut squares = Vec::new();
+        for gradient in &self.gradients {
+            let norms = if self.batch == 0 {
+                Vec::new()
+            } else {
+                super::weight::norms_of_rows(&gradient.reshape((self.batch, ()))?)?
+            };
+            let slack = (1.0 + 8.0 * crate::kernel::unit_roundoff(gradient.dtype())?).powi(2);
+            squares.push(norms.into_iter().map(|norm| norm * norm * slack).collect());
+        }
+        Ok(Norms::from_squares(self.batch, groups, &squares))
+    }
+
+    fn weighted_sum(self, weights: &Weights) -> Result<Vec<Tensor>> {
+        let sum = |(j, gradient): (usize, &Tensor)| -> Result<Tensor> {
+            let shape = &gradient.dims()[1..];
+            let mut total = Tensor::zeros(shape, gradient.dtype(), gradient.device())?;
+            for (i, weight) in weights.of_parameter(j).into_iter().enumerate().filter(|(_, weight)| *weight != 0.0) {
+                total = (total + (gradient.get(i)? * weight)?)?;
+            }
+            Ok(total)
+        };
+        self.gradients.iter().enumerate().map(sum).collect()
+    }
+}

@@ -1,0 +1,155 @@
+//! Matrix products on strided views, through `gemm`.
+
+use super::Real;
+use gemm::{Parallelism, gemm};
+use rayon::prelude::*;
+
+/// A matrix that reads its elements from a slice with strides.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, T> View<'a, T> {
+    /// `rows x cols`, row after row.
+    pub(crate) fn row_major(data: &'a [T], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols, 1)
+    }
+
+    /// Any strides; the last element must lie inside `data`.
+    pub(crate) fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
+        if rows > 0 && cols > 0 {
+            assert!((rows - 1) * row_stride + (cols - 1) * col_stride < data.len(), "a matrix view past its slice");
+        }
+        Self { data, rows, cols, row_stride, col_stride }
+    }
+
+    /// The transposed matrix; nothing moves.
+    pub(crate) fn t(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// All elements, row after row.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = T> + 'a
+    where
+        T: Copy,
+    {
+        let Self { data, rows, cols, row_stride, col_stride } = *self;
+        (0..rows).flat_map(move |i| (0..cols).map(move |j| data[i * row_stride + j * col_stride]))
+    }
+
+    /// The sum of the squares of all elements, in f64, where the products of f32 are exact.
+    pub(crate) fn square_norm(&self) -> f64
+    where
+        T: Real,
+    {
+        self.iter().map(|x| super::outer::to_f64(x).powi(2)).sum()
+    }
+
+    /// Rows `start..start + count`.
+    fn rows(self, start: usize, count: usize) -> Self {
+        Self { data: &self.data[(start * self.row_stride).min(self.data.len())..], rows: count, ..self }
+    }
+}
+
+/// `dst = lhs rhs`, or `dst += lhs rhs` when `accumulate`, with `dst` row after row, on the calling thread.
+pub(crate) fn matmul<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
+    let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
+    assert_eq!(rhs.rows, k, "inner dimensions of a matrix product");
+    assert_eq!(dst.len(), m * n, "size of the result of a matrix product");
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !accumulate {
+            dst.fill(T::default());
+        }
+        return;
+    }
+    // SAFETY: `dst` holds m x n elements row after row (asserted), and `View::strided` has asserted that every element
+    // of `lhs` (m x k) and `rhs` (k x n) lies inside its slice. `dst` is borrowed mutably, so it overlaps neither.
+    unsafe {
+        gemm(
+            m,
+            n,
+            k,
+            dst.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            lhs.data.as_ptr(),
+            lhs.col_stride as isize,
+            lhs.row_stride as isize,
+            rhs.data.as_ptr(),
+            rhs.col_stride as isize,
+            rhs.row_stride as isize,
+            T::one(),
+            T::one(),
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// As [`matmul`], with blocks of rows spread over the threads. The blocks depend on the shapes alone.
+pub(crate) fn matmul_parallel<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
+    let (m, n) = (lhs.rows, rhs.cols);
+    assert_eq!(dst.len(), m * n, "size of the result of a matrix product");
+    let work = m * n * lhs.cols;
+    let block = if work < 1 << 16 { m } else { m.div_ceil(8).clamp(4, 128) };
+    if m <= block || n == 0 {
+        return matmul(dst, lhs, rhs, accumulate);
+    }
+    dst.par_chunks_mut(block * n).enumerate().for_each(|(i, dst)| {
+        matmul(dst, lhs.rows(i * block, dst.len() / n), rhs, accumulate);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn naive(lhs: View<'_, f64>, rhs: View<'_, f64>) -> Vec<f64> {
+        let at = |m: &View<'_, f64>, i: usize, j: usize| m.data[i * m.row_stride + j * m.col_stride];
+        let mut out = Vec::new();
+        for i in 0..lhs.rows {
+            for j in 0..rhs.cols {
+                out.push((0..lhs.cols).map(|k| at(&lhs, i, k) * at(&rhs, k, j)).sum());
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn products_equal_the_triple_loop_for_any_strides() {
+        let numbers: Vec<f64> = (0..4000).map(|i| ((i * 37) % 101) as f64 / 10.0 - 5.0).collect();
+        for (m, k, n) in [(1, 1, 1), (3, 5, 2), (7, 1, 9), (65, 40, 33), (0, 3, 2), (3, 0, 2), (2, 3, 0)] {
+            let lhs = View::row_major(&numbers[..m * k], m, k);
+            for rhs in [
+                View::row_major(&numbers[100..100 + k * n], k, n),
+                View::row_major(&numbers[100..100 + k * n], n, k).t(),
+            ] {
+                let expected = naive(lhs, rhs);
+                let mut one = vec![9.0; m * n];
+                matmul(&mut one, lhs, rhs, false);
+                let mut many = vec![1.0; m * n];
+                matmul_parallel(&mut many, lhs, rhs, true);
+                for ((a, b), c) in one.iter().zip(&expected).zip(&many) {
+                    assert!((a - b).abs() < 1e-9 && (c - b - 1.0).abs() < 1e-9, "{m}x{k}x{n}: {a} {b} {c}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "past its slice")]
+    fn a_view_past_its_slice_is_refused() {
+        View::row_major(&[0.0f32; 5], 2, 3);
+    }
+}

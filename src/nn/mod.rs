@@ -1,0 +1,82 @@
+//! Layers with per-example gradients, under the names, configurations and parameter paths of candle-nn.
+//!
+//! A layer's `forward` takes the [`Tape`]: during training it leaves there what its per-example rule needs, and with
+//! [`Tape::off`] it only computes. Operations without parameters (`tanh`, `relu`, `reshape`, softmax, ..) are candle's own.
+
+mod conv;
+mod linear;
+mod parameters;
+mod pool;
+
+pub use conv::{Conv2d, Conv2dConfig, conv2d, conv2d_no_bias};
+pub use linear::{Linear, linear, linear_no_bias};
+pub use parameters::Parameters;
+pub use pool::{AvgPool2d, MaxPool2d};
+
+use crate::grad::Tape;
+use candle_core::{Result, Tensor};
+
+/// Something that maps tensors to tensors, example by example, and records what it must.
+pub trait Layer: Send + Sync {
+    /// The output for `xs`, whose first dimension is the batch.
+    ///
+    /// # Errors
+    /// When the shape does not fit.
+    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor>;
+}
+
+/// Element-wise functions without parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// Hyperbolic tangent: bounded activations keep gradients small, which clipping rewards (Papernot et al. 2021).
+    #[default]
+    Tanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Layer for Activation {
+    fn forward(&self, xs: &Tensor, _tape: &Tape) -> Result<Tensor> {
+        match self {
+            Self::Tanh => xs.tanh(),
+            Self::Relu => xs.relu(),
+        }
+    }
+}
+
+/// `(batch, ..)` to `(batch, product of the rest)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flatten;
+
+impl Layer for Flatten {
+    fn forward(&self, xs: &Tensor, _tape: &Tape) -> Result<Tensor> {
+        xs.flatten_from(1)
+    }
+}
+
+/// Layers one after another.
+#[derive(Default)]
+pub struct Sequential {
+    layers: Vec<Box<dyn Layer>>,
+}
+
+impl Sequential {
+    /// No layer: the identity.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same layers and then `layer`.
+    #[allow(clippy::should_implement_trait, reason = "candle-nn's name for it")]
+    pub fn add(mut self, layer: impl Layer + 'static) -> Self {
+        self.layers.push(Box::new(layer));
+        self
+    }
+}
+
+impl Layer for Sequential {
+    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+        self.layers.iter().try_fold(xs.clone(), |xs, layer| layer.forward(&xs, tape))
+    }
+}

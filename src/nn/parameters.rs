@@ -1,0 +1,205 @@
+//! The parameters of a model: named variables, initialised from a key.
+
+use crate::seed::{Key, Role};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_nn::init::NormalOrUniform;
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use rand::Rng;
+use rand_distr::StandardNormal;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Named variables in name order. Clones share the variables.
+///
+/// A model is built through [`Parameters::var_builder`], with candle-nn's paths, so that safetensors files from candle or
+/// PyTorch load by name. The initial value of the n-th parameter asked for is drawn from the key's stream of role `Init` and
+/// step n.
+#[derive(Clone)]
+pub struct Parameters {
+    key: Key,
+    dtype: DType,
+    device: Device,
+    variables: Arc<Mutex<BTreeMap<String, Var>>>,
+}
+
+impl Parameters {
+    /// No parameters yet; those a model asks for are of `dtype` (f32 or f64) on `device`.
+    pub fn new(key: Key, dtype: DType, device: &Device) -> Self {
+        Self { key, dtype, device: device.clone(), variables: Arc::default() }
+    }
+
+    /// Where a model gets its parameters from.
+    pub fn var_builder(&self) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self.clone()), self.dtype, self.device.clone())
+    }
+
+    /// The parameters in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (String, Var)> {
+        self.lock().clone().into_iter()
+    }
+
+    /// How many parameters (tensors).
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether no model has asked for a parameter yet.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// How many numbers all parameters hold together.
+    pub fn elements(&self) -> usize {
+        self.lock().values().map(|var| var.elem_count()).sum()
+    }
+
+    /// The element type of the parameters.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where the parameters are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Zeros in the shape of every parameter, in name order.
+    ///
+    /// # Errors
+    /// When the device cannot allocate.
+    pub fn zeros(&self) -> Result<Vec<Tensor>> {
+        Ok(self.lock().values().map(|var| var.zeros_like()).collect::<candle_core::Result<_>>()?)
+    }
+
+    /// Sets every parameter from the tensors of the same names.
+    ///
+    /// # Errors
+    /// When a parameter has no tensor, or one of another shape; then nothing has been set.
+    pub fn load(&self, tensors: &std::collections::HashMap<String, Tensor>, path: &Path) -> Result<()> {
+        let variables = self.lock();
+        let mut found = Vec::new();
+        for (name, var) in variables.iter() {
+            let place = crate::Place::file(path);
+            let Some(tensor) = tensors.get(name) else {
+                return Err(Error::data(place, format!("no tensor {name}"), format!("one of shape {:?}", var.dims())));
+            };
+            if tensor.dims() != var.dims() {
+                let found = format!("{name} of shape {:?}", tensor.dims());
+                return Err(Error::data(place, found, format!("shape {:?}", var.dims())));
+            }
+            found.push((var, tensor.to_dtype(self.dtype)?.to_device(&self.device)?));
+        }
+        for (var, tensor) in found {
+            var.set(&tensor)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
+        self.variables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw(&self, shape: &Shape, init: Init, number: u32) -> candle_core::Result<Var> {
+        let mut rng = self.key.stream(Role::Init, number);
+        let count = shape.elem_count();
+        let mut uniform = |low: f64, high: f64| (0..count).map(|_| low + (high - low) * rng.random::<f64>()).collect();
+        let values: Vec<f64> = match init {
+            Init::Const(value) => vec![value; count],
+            Init::Uniform { lo, up } => uniform(lo, up),
+            Init::Randn { mean, stdev } => {
+                (0..count).map(|_| mean + stdev * rng.sample::<f64, _>(StandardNormal)).collect()
+            }
+            Init::Kaiming { dist, fan, non_linearity } => {
+                let stdev = non_linearity.gain() / (fan.for_shape(shape) as f64).sqrt();
+                match dist {
+                    NormalOrUniform::Uniform => uniform(-3f64.sqrt() * stdev, 3f64.sqrt() * stdev),
+                    NormalOrUniform::Normal => {
+                        (0..count).map(|_| stdev * rng.sample::<f64, _>(StandardNormal)).collect()
+                    }
+                }
+            }
+        };
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype)?;
+        Var::from_tensor(&tensor.to_device(&self.device)?)
+    }
+}
+
+impl SimpleBackend for Parameters {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, _: &Device) -> candle_core::Result<Tensor> {
+        if dtype != self.dtype {
+            candle_core::bail!("parameter {name} is asked for in {dtype:?}, and the parameters are {:?}", self.dtype);
+        }
+        let mut variables = self.lock();
+        if let Some(var) = variables.get(name) {
+            if var.shape() != &shape {
+                candle_core::bail!("parameter {name} has shape {:?} and is asked for in {shape:?}", var.shape());
+            }
+            return Ok(var.as_tensor().clone());
+        }
+        let var = self.draw(&shape, init, variables.len() as u32)?;
+        let tensor = var.as_tensor().clone();
+        variables.insert(name.to_string(), var);
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
+        match self.lock().get(name) {
+            Some(var) => Ok(var.as_tensor().clone()),
+            None => candle_core::bail!("no parameter {name}, and none can be made without a shape"),
+        }
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+}
+
+impl std::fmt::Debug for Parameters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter().map(|(name, var)| (name, var.dims().to_vec()))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
+        let vb = parameters.var_builder();
+        vb.get_with_hints((4, 3), name, candle_nn::init::DEFAULT_KAIMING_UNIFORM)
+            .and_then(|tensor| tensor.flatten_all()?.to_vec1())
+            .unwrap()
+    }
+
+    #[test]
+    fn initial_values_follow_the_key_and_the_same_name_is_the_same_variable() {
+        let make = |seed| Parameters::new(Key::from_seed(seed), DType::F32, &Device::Cpu);
+        let (a, b, c) = (make(1), make(1), make(2));
+        assert_eq!(values(&a, "w"), values(&b, "w"));
+        assert_ne!(values(&a, "w"), values(&c, "w"));
+        assert_ne!(values(&a, "w"), values(&a, "v"));
+        assert_eq!(values(&a, "w"), values(&b, "w"));
+        assert_eq!((a.len(), a.elements()), (2, 24));
+        assert!(a.var_builder().get((3, 4), "w").is_err());
+    }
+
+    #[test]
+    fn loading_checks_every_name_and_shape_before_it_sets_one() {
+        let parameters = Parameters::new(Key::from_seed(1), DType::F32, &Device::Cpu);
+        let before = values(&parameters, "w");
+        values(&parameters, "x");
+        let ones = Tensor::ones((4, 3), DType::F32, &Device::Cpu).unwrap();
+        let mut tensors = std::collections::HashMap::from([("w".to_string(), ones.clone())]);
+        let error = parameters.load(&tensors, Path::new("m.safetensors")).unwrap_err().to_string();
+        assert!(error.contains("m.safetensors") && error.contains("no tensor x"), "{error}");
+        tensors.insert("x".into(), ones.t().unwrap());
+        assert!(parameters.load(&tensors, Path::new("m")).unwrap_err().to_string().contains("[3, 4]"));
+        assert_eq!(values(&parameters, "w"), before);
+        tensors.insert("x".into(), ones);
+        parameters.load(&tensors, Path::new("m")).unwrap();
+        assert_eq!(values(&parameters, "w"), [1.0; 12]);
+    }
+}

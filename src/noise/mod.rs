@@ -1,0 +1,40 @@
+//! Mechanisms: the only way out of a clipped sum.
+//!
+//! A mechanism asks the sum for its scale, adds noise, and hands the cost back with the release: neither exists without
+//! the other.
+
+mod gaussian;
+mod noiseless;
+
+pub use gaussian::Gaussian;
+pub use noiseless::Noiseless;
+
+use crate::Result;
+use crate::clip::ClippedSum;
+use candle_core::Tensor;
+use dp_accountant::Event;
+
+/// Turns a clipped sum into something that may be seen, and says what that costs.
+pub trait Mechanism: Send {
+    /// Releases the sum.
+    ///
+    /// # Errors
+    /// When the mechanism cannot bound what the sum would reveal; then nothing is released.
+    fn release(&mut self, sum: ClippedSum) -> Result<(Release, Event)>;
+
+    /// What a release costs on the data it was computed from, before any amplification.
+    fn event(&self) -> Event;
+}
+
+/// A gradient that may be seen: everything computed from it is post-processing and costs nothing more.
+#[derive(Debug)]
+pub struct Release {
+    gradient: Vec<Tensor>,
+}
+
+impl Release {
+    /// The released mean gradient, a tensor for each parameter in name order.
+    pub fn into_gradient(self) -> Vec<Tensor> {
+        self.gradient
+    }
+}

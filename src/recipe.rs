@@ -1,0 +1,45 @@
+//! The recipe: what is learnt and how. The guarantee does not depend on it, the model does.
+
+use crate::model::Architecture;
+use crate::optim::SgdConfig;
+use serde::{Deserialize, Serialize};
+
+/// Data, architecture and optimiser of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The name of the data set.
+    pub data: String,
+    /// The architecture.
+    pub model: Architecture,
+    /// The optimiser.
+    pub sgd: SgdConfig,
+}
+
+/// Batch size, epochs, clip norm, learning rate and momentum for who gave none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Defaults {
+    /// Expected records in a batch.
+    pub expected_batch: usize,
+    /// Expected passes over the data.
+    pub epochs: f64,
+    /// The clip norm.
+    pub clip_norm: f64,
+    /// Learning rate and momentum.
+    pub sgd: SgdConfig,
+}
+
+impl Defaults {
+    /// Values that do well over the data sets in `docs/defaults.md`. They depend on the architecture and the public record
+    /// count alone, never on the data.
+    pub fn new(model: Architecture, records: usize) -> Self {
+        // Under noise, few steps on large batches beat many on small ones: the noise on the mean falls as 1 / batch.
+        let expected_batch = (records / 8).clamp(1, 2048).max(records.min(32));
+        let (learning_rate, clip_norm) = match model {
+            Architecture::Logistic => (1.0, 1.0),
+            Architecture::Mlp | Architecture::Cnn => (0.5, 1.0),
+        };
+        let sgd = SgdConfig { learning_rate, momentum: 0.9 };
+        Self { expected_batch, epochs: 20.0, clip_norm, sgd }
+    }
+}

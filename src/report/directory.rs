@@ -1,0 +1,148 @@
+//! The run directory: what a run leaves behind, each file whole or absent.
+
+use super::{Report, statement};
+use crate::checkpoint::Checkpoint;
+use crate::clip::Clipping;
+use crate::nn::Parameters;
+use crate::whole_file::{self, Readers};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use dp_accountant::Ledger;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A directory that belongs to one run.
+///
+/// Dropped before anything was kept in it, a directory made by [`RunDirectory::create`] is removed again.
+#[derive(Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    made: bool,
+    kept: std::cell::Cell<bool>,
+}
+
+impl RunDirectory {
+    /// Makes the directory; one that exists must be empty.
+    ///
+    /// # Errors
+    /// When it exists and holds something, or cannot be made or written to.
+    pub fn create(path: &Path) -> Result<Self> {
+        let made = !path.exists();
+        if made {
+            fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        } else {
+            let mut entries = fs::read_dir(path).map_err(Error::io("read", path))?;
+            if entries.next().is_some() {
+                return Err(Error::value(
+                    "--out",
+                    path.display(),
+                    "a directory that does not exist or is empty; or add --resume to go on with the run in it",
+                ));
+            }
+        }
+        let directory = Self { path: path.to_path_buf(), made, kept: false.into() };
+        let probe = path.join(".writable");
+        fs::write(&probe, b"").map_err(Error::io("write to", path))?;
+        fs::remove_file(&probe).map_err(Error::io("write to", path))?;
+        Ok(directory)
+    }
+
+    /// Opens the directory of an interrupted run.
+    ///
+    /// # Errors
+    /// When there is no checkpoint in it.
+    pub fn open(path: &Path) -> Result<(Self, Checkpoint)> {
+        let checkpoint = Checkpoint::read(&path.join("checkpoint"))?;
+        Ok((Self { path: path.to_path_buf(), made: false, kept: true.into() }, checkpoint))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps what is needed to go on.
+    ///
+    /// # Errors
+    /// When the system refuses; an older checkpoint then still stands.
+    pub fn keep_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.kept.set(true);
+        checkpoint.write(&self.path.join("checkpoint"))
+    }
+
+    /// Keeps a finished run. The checkpoint of its way there is removed: it holds the key, and nobody needs it any more.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn keep_results(&self, report: &Report, ledger: &Ledger, model: &[u8], metrics: &Metrics) -> Result<()> {
+        self.kept.set(true);
+        let json = |ledger: &Ledger| serde_json::to_string_pretty(ledger);
+        let ledger = json(ledger).map_err(|error| Error::value("ledger", error, "finite numbers"))? + "\n";
+        let file = |name: &str, bytes: &[u8]| whole_file::write(&self.path.join(name), bytes, Readers::Everybody);
+        file("model.safetensors", model)?;
+        file("ledger.json", ledger.as_bytes())?;
+        file("metrics.csv", metrics.to_csv().as_bytes())?;
+        file("statement.txt", statement(report).as_bytes())?;
+        file("report.json", report.to_json()?.as_bytes())?;
+        let checkpoint = self.path.join("checkpoint");
+        if checkpoint.exists() {
+            fs::remove_file(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RunDirectory {
+    fn drop(&mut self) {
+        if self.made && !self.kept.get() {
+            fs::remove_dir(&self.path).ok();
+        }
+    }
+}
+
+/// The parameters as a safetensors file, and its SHA-256 in hexadecimal.
+///
+/// # Errors
+/// When the tensors cannot be read from their device.
+pub fn model_file(parameters: &Parameters) -> Result<(Vec<u8>, String)> {
+    let tensors = parameters
+        .iter()
+        .map(|(name, var)| Ok((name, var.as_tensor().to_device(&Device::Cpu)?)))
+        .collect::<Result<BTreeMap<String, Tensor>>>()?;
+    let bytes = safetensors::serialize(&tensors, None)
+        .map_err(|error| Error::Model { reason: format!("its parameters cannot be written: {error}") })?;
+    let hash = sha256(&bytes);
+    Ok((bytes, hash))
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What was measured along the way. All columns but the first two come from private gradients.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    rows: Vec<(u32, f64, Clipping)>,
+}
+
+impl Metrics {
+    /// Notes what the steps since the last note did, and the epsilon spent so far.
+    pub fn note(&mut self, step: u32, epsilon: f64, clipping: Clipping) {
+        self.rows.push((step, epsilon, clipping));
+    }
+
+    /// As CSV with a header.
+    pub fn to_csv(&self) -> String {
+        let mut text = String::from(
+            "step,epsilon_upper,examples_not_private,clipped_fraction_not_private,mean_gradient_norm_not_private\n",
+        );
+        for (step, epsilon, c) in &self.rows {
+            let (clipped, norm) = (c.clipped as f64 / c.examples.max(1) as f64, c.norms / c.examples.max(1) as f64);
+            text += &format!("{step},{epsilon},{},{clipped},{norm}\n", c.examples);
+        }
+        text
+    }
+}

@@ -1,0 +1,288 @@
+//! What a run says about itself: one [`Report`], as JSON, as a statement to be read, and checked again later.
+
+mod directory;
+mod memory;
+mod statement;
+mod verify;
+
+pub use directory::{Metrics, RunDirectory, model_file};
+pub use memory::peak_memory;
+pub use statement::statement;
+pub use verify::{Verified, verify};
+
+use crate::clip::Clipping;
+use crate::data::Dataset;
+use crate::plan::Plan;
+use crate::recipe::Recipe;
+use crate::run::Run;
+use crate::seed::{Key, Origin};
+use crate::{Error, Result};
+use dp_accountant::{Delta, Epsilon, Ledger, NoiseMultiplier, Relation};
+use serde::{Deserialize, Serialize};
+
+/// Everything a finished run states. Its JSON is `report.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The guarantee and what it rests on.
+    pub privacy: Privacy,
+    /// What the model is good for. Not private with respect to the records it was measured on.
+    pub utility: Utility,
+    /// What the run took. Times can tell something about the data; see `SECURITY.md`.
+    pub cost: Cost,
+    /// The model.
+    pub model: ModelFile,
+    /// What clipping did over the whole run. Computed from private gradients and not privatised: do not publish.
+    pub not_private: NotPrivate,
+    /// What must hold for the guarantee to hold, and what else a reader must know.
+    pub assumptions: Vec<String>,
+    /// What was learnt and how.
+    pub recipe: Recipe,
+    /// Where and in what pieces the work was done.
+    pub run: Run,
+    /// The plan, from which the guarantee can be recomputed.
+    pub plan: Plan,
+    /// Versions of the programs.
+    pub versions: Versions,
+}
+
+/// An epsilon with its bounds. `upper` is what is promised.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The truth is not below.
+    pub lower: f64,
+    /// The accountant's best guess.
+    pub estimate: f64,
+    /// The truth is not above.
+    pub upper: f64,
+}
+
+/// The guarantee and what it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Privacy {
+    /// The epsilon spent.
+    pub epsilon: Interval,
+    /// The delta it holds at.
+    pub delta: Delta,
+    /// The epsilon that was not to be exceeded.
+    pub budget: Option<Epsilon>,
+    /// What one unit of privacy is.
+    pub unit: crate::plan::Unit,
+    /// Which data sets are neighbours.
+    pub neighbouring_relation: Relation,
+    /// The sampler that was really run.
+    pub sampler: String,
+    /// The probability with which a record was in a batch.
+    pub sampling_rate: f64,
+    /// The public number of records.
+    pub records: usize,
+    /// The public number that sums were divided by.
+    pub expected_batch: usize,
+    /// The clipping rule.
+    pub clipping: String,
+    /// The largest norm of an example in a sum.
+    pub clip_norm: f64,
+    /// The mechanism.
+    pub mechanism: String,
+    /// Noise standard deviation over clip norm.
+    pub noise_multiplier: NoiseMultiplier,
+    /// Steps asked for.
+    pub steps_asked: u32,
+    /// Steps done: what the epsilon counts.
+    pub steps: u32,
+    /// The accountant that answered.
+    pub accountant: String,
+    /// Its version.
+    pub accountant_version: String,
+    /// The generator of sampling and noise.
+    pub generator: String,
+    /// Where its key came from.
+    pub key: Origin,
+}
+
+/// What the model is good for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Utility {
+    /// The share of test records classified rightly.
+    pub test_accuracy: Option<f64>,
+    /// How many test records.
+    pub test_records: Option<usize>,
+    /// Where they came from.
+    pub test_data: Option<String>,
+}
+
+/// What the run took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Seconds in the training loop, of this process.
+    pub training_seconds: f64,
+    /// Records sampled per second of that.
+    pub examples_per_second: f64,
+    /// The largest resident memory of the process, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+    /// Threads the kernels could use.
+    pub threads: usize,
+}
+
+/// The model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// The architecture's name.
+    pub architecture: String,
+    /// Its trained numbers.
+    pub parameters: usize,
+    /// The shape of one record it takes.
+    pub input_shape: Vec<usize>,
+    /// The names of its classes, in the order of its outputs.
+    pub classes: Vec<String>,
+    /// SHA-256 of the safetensors file.
+    pub sha256: String,
+}
+
+/// Diagnostics from private gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NotPrivate {
+    /// The share of sampled examples whose gradient was scaled down.
+    pub clipped_fraction: f64,
+    /// The mean norm of finite gradients before clipping.
+    pub mean_gradient_norm: f64,
+    /// Examples left out because their gradient was not finite.
+    pub dropped_examples: usize,
+}
+
+/// Versions of the programs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    /// This program.
+    pub dpsgd: String,
+    /// The accountant crate.
+    pub dp_accountant: String,
+}
+
+/// What a report is made of, apart from the plan.
+pub struct Findings<'a> {
+    /// What was learnt and how.
+    pub recipe: &'a Recipe,
+    /// Where and in what pieces.
+    pub run: &'a Run,
+    /// The key, of which only the origin is told.
+    pub key: &'a Key,
+    /// The data the model was trained on.
+    pub data: &'a Dataset,
+    /// What was spent.
+    pub ledger: &'a Ledger,
+    /// Steps done.
+    pub steps: u32,
+    /// What clipping did, summed over all steps.
+    pub clipping: Clipping,
+    /// What the model is good for.
+    pub utility: Utility,
+    /// What the run took.
+    pub cost: Cost,
+    /// The trained numbers.
+    pub parameters: usize,
+    /// SHA-256 of the model file.
+    pub model_sha256: String,
+}
+
+impl Report {
+    /// States what `plan` and its ledger add up to.
+    ///
+    /// # Errors
+    /// When the accountant refuses the ledger.
+    pub fn new(plan: &Plan, found: Findings<'_>) -> Result<Self> {
+        let bound = plan.epsilon(&found.ledger.event())?;
+        let draft = plan.draft();
+        let privacy = Privacy {
+            epsilon: Interval { lower: bound.lower(), estimate: bound.estimate(), upper: bound.upper() },
+            delta: draft.delta,
+            budget: draft.budget,
+            unit: draft.unit,
+            neighbouring_relation: draft.relation,
+            sampler: "poisson".into(),
+            sampling_rate: plan.sampling_rate(),
+            records: draft.records,
+            expected_batch: draft.expected_batch,
+            clipping: "flat".into(),
+            clip_norm: draft.clip_norm.get(),
+            mechanism: "gaussian".into(),
+            noise_multiplier: plan.noise_multiplier(),
+            steps_asked: draft.steps,
+            steps: found.steps,
+            accountant: bound.accountant().into(),
+            accountant_version: dp_accountant::VERSION.into(),
+            generator: "ChaCha20".into(),
+            key: found.key.origin(),
+        };
+        let model = ModelFile {
+            architecture: found.recipe.model.name().into(),
+            parameters: found.parameters,
+            input_shape: found.data.shape().to_vec(),
+            classes: found.data.classes().to_vec(),
+            sha256: found.model_sha256,
+        };
+        let finite = (found.clipping.examples - found.clipping.dropped).max(1) as f64;
+        let not_private = NotPrivate {
+            clipped_fraction: found.clipping.clipped as f64 / found.clipping.examples.max(1) as f64,
+            mean_gradient_norm: found.clipping.norms / finite,
+            dropped_examples: found.clipping.dropped,
+        };
+        let versions =
+            Versions { dpsgd: env!("CARGO_PKG_VERSION").into(), dp_accountant: dp_accountant::VERSION.into() };
+        Ok(Self {
+            assumptions: assumptions(&privacy, found.data, found.utility.test_data.as_deref()),
+            privacy,
+            utility: found.utility,
+            cost: found.cost,
+            model,
+            not_private,
+            recipe: found.recipe.clone(),
+            run: found.run.clone(),
+            plan: plan.clone(),
+            versions,
+        })
+    }
+
+    /// The report as JSON, ending in a line break.
+    ///
+    /// # Errors
+    /// Never for a report of finite numbers.
+    pub fn to_json(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self);
+        Ok(text.map_err(|error| Error::value("report", error, "finite numbers"))? + "\n")
+    }
+}
+
+/// What must hold for the guarantee to hold, in full sentences.
+fn assumptions(privacy: &Privacy, data: &Dataset, test_data: Option<&str>) -> Vec<String> {
+    let mut list = vec![
+        "A person with several records has several units: the guarantee for that person is weaker.".to_string(),
+        format!(
+            "The number of records ({}), the expected batch ({}) and the sampling rate are public constants.",
+            privacy.records, privacy.expected_batch
+        ),
+        "Hyper-parameters were chosen without looking at the private data, or their choice has a cost that is not counted here.".to_string(),
+    ];
+    list.push(match privacy.key {
+        Origin::OperatingSystem => {
+            "The key of sampling and noise came from the operating system; the guarantee holds while nobody knows it. A checkpoint holds it.".to_string()
+        }
+        Origin::Seed => {
+            "The key of sampling and noise was derived from a seed given by the user: the guarantee holds only while that seed is secret.".to_string()
+        }
+    });
+    list.push("Noise is Gaussian in floating point; what that leaves open is described in SECURITY.md.".to_string());
+    if privacy.delta.get() * privacy.records as f64 >= 1.0 {
+        list.push(format!(
+            "WARNING: delta is {}, not below 1 / records = {:.1e}: a mechanism that publishes a record outright could have this delta.",
+            privacy.delta,
+            1.0 / privacy.records as f64
+        ));
+    }
+    if let Some(test_data) = test_data {
+        list.push(format!(
+            "The test accuracy was measured on {test_data} and is not private with respect to those records."
+        ));
+    }
+    list.extend(data.notes().iter().cloned());
+    list
+}

@@ -1,0 +1,154 @@
+//! The statement: the report, for a person.
+
+use super::Report;
+use crate::seed::Origin;
+use dp_accountant::Relation;
+use std::fmt::Write;
+
+/// The privacy statement of a run, wrapped for a page of 100 columns.
+pub fn statement(report: &Report) -> String {
+    let p = &report.privacy;
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        writeln!(text, "  {label:<22}{value}").ok();
+    };
+    line("epsilon", format!("{} (upper bound; not below {})", up(p.epsilon.upper), down(p.epsilon.lower)));
+    line("delta", p.delta.to_string());
+    if let Some(budget) = p.budget {
+        line("budget", format!("epsilon {}", budget.get()));
+    }
+    line("unit", "one record".into());
+    line("neighbouring relation", relation(p.neighbouring_relation).into());
+    line(
+        "sampler",
+        format!(
+            "Poisson, rate {} (expected batch {} of {} records)",
+            round(p.sampling_rate),
+            p.expected_batch,
+            p.records
+        ),
+    );
+    line("clipping", format!("per example, flat, clip norm {}", p.clip_norm));
+    line("mechanism", format!("Gaussian, noise multiplier {}", round(p.noise_multiplier.get())));
+    line("steps", format!("{} asked, {} done", p.steps_asked, p.steps));
+    line("accountant", format!("{} of dp-accountant {}", p.accountant, p.accountant_version));
+    line(
+        "generator",
+        format!(
+            "{}, {}",
+            p.generator,
+            match p.key {
+                Origin::OperatingSystem => "key from the operating system",
+                Origin::Seed => "key from a seed: the guarantee holds only while it is secret",
+            }
+        ),
+    );
+    let mut out = format!(
+        "PRIVACY STATEMENT (dpsgd {})\n\nThe released model satisfies ({}, {})-differential privacy.\n\n",
+        report.versions.dpsgd,
+        up(p.epsilon.upper),
+        p.delta
+    );
+    out += &text;
+    out += "\nModel\n";
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        writeln!(text, "  {label:<22}{value}").ok();
+    };
+    line("architecture", format!("{}, {} parameters", report.model.architecture, report.model.parameters));
+    line("trained on", report.recipe.data.clone());
+    line("sha256", report.model.sha256.clone());
+    if let (Some(accuracy), Some(records)) = (report.utility.test_accuracy, report.utility.test_records) {
+        line("test accuracy", format!("{:.2} % of {records} records", 100.0 * accuracy));
+    }
+    out += &text;
+    out += "\nThe guarantee rests on this:\n";
+    for assumption in &report.assumptions {
+        out += &item(assumption);
+    }
+    out += "\nThese numbers are not private and must not be published as if they were:\n";
+    for what in not_private(report) {
+        out += &item(&what);
+    }
+    out
+}
+
+/// What in the report was computed from private data without noise.
+fn not_private(report: &Report) -> Vec<String> {
+    let n = &report.not_private;
+    let mut list = vec![
+        format!(
+            "clipped fraction ({:.3}), mean gradient norm ({:.4}) and dropped examples ({}) of the training records, and the same columns of metrics.csv",
+            n.clipped_fraction, n.mean_gradient_norm, n.dropped_examples
+        ),
+        "examples per second and the number of sampled examples".into(),
+        "the checkpoint, if one was kept: it holds the key".into(),
+    ];
+    if report.utility.test_accuracy.is_some() {
+        list.push("the test accuracy, with respect to the test records".into());
+    }
+    list
+}
+
+fn relation(relation: Relation) -> &'static str {
+    match relation {
+        Relation::AddRemove => "add or remove one record (sensitivity: the clip norm)",
+        Relation::Replace => "replace one record (sensitivity: twice the clip norm)",
+        Relation::ZeroOut => "replace one record by nothing (sensitivity: the clip norm)",
+    }
+}
+
+/// Four decimals, never below the value: a promise is not rounded down.
+fn up(value: f64) -> String {
+    let rounded = (value * 1e4).ceil() / 1e4;
+    if rounded.is_finite() { format!("{rounded:.4}") } else { value.to_string() }
+}
+
+/// Four decimals, never above the value.
+fn down(value: f64) -> String {
+    format!("{:.4}", (value * 1e4).floor() / 1e4)
+}
+
+/// Six significant digits, for reading.
+fn round(value: f64) -> String {
+    let digits = (5 - value.abs().max(1e-300).log10().floor() as i32).clamp(0, 12) as usize;
+    format!("{value:.digits$}")
+}
+
+/// A list item wrapped at 100 columns.
+fn item(text: &str) -> String {
+    let (mut out, mut column) = (String::from("  -"), 3);
+    for word in text.split_whitespace() {
+        let width = word.chars().count();
+        if column + 1 + width > 100 {
+            out += "\n   ";
+            column = 3;
+        }
+        out.push(' ');
+        out += word;
+        column += 1 + width;
+    }
+    out.push('\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_is_rounded_up_and_a_lower_bound_down() {
+        assert_eq!((up(2.99991), up(3.0), up(0.00001)), ("3.0000".into(), "3.0000".into(), "0.0001".into()));
+        assert_eq!((down(2.99999), down(0.0)), ("2.9999".into(), "0.0000".into()));
+        assert_eq!(up(f64::INFINITY), "inf");
+    }
+
+    #[test]
+    fn numbers_keep_six_digits_and_lines_their_width() {
+        assert_eq!(
+            (round(0.012345678), round(1.5), round(123456.0)),
+            ("0.0123457".into(), "1.50000".into(), "123456".into())
+        );
+        assert!(item(&"word ".repeat(60)).lines().all(|line| line.len() <= 100 && line.starts_with("  ")));
+    }
+}

@@ -1,0 +1,110 @@
+//! Poisson sampling: every record takes part in every step independently with probability q.
+
+use super::{Batch, Sampling};
+use crate::seed::{Key, Role};
+use dp_accountant::{Event, SamplingRate};
+use rand_chacha::rand_core::RngCore;
+
+/// Each record is in each batch with probability q, independently of every other record and step.
+///
+/// The coin is exact: a 64-bit draw against the threshold floor(q 2^64), so the rate really used is at most q and less
+/// than 2^-64 below it. A smaller rate only strengthens the guarantee.
+#[derive(Debug)]
+pub struct Poisson {
+    records: usize,
+    rate: SamplingRate,
+    key: Key,
+    step: u32,
+}
+
+impl Poisson {
+    /// A sampler over `records` records at `rate` whose next batch is that of `step`.
+    pub fn new(records: usize, rate: SamplingRate, key: Key, step: u32) -> Self {
+        Self { records, rate, key, step }
+    }
+}
+
+impl Sampling for Poisson {
+    fn next_batch(&mut self) -> Batch {
+        let step = self.step;
+        self.step = self.step.wrapping_add(1);
+        let mut rng = self.key.stream(Role::Sampler, step);
+        let rate = self.rate.get();
+        let rows = if rate >= 1.0 {
+            (0..self.records).collect()
+        } else {
+            // Scaling by a power of two is exact and the conversion drops the fraction: never above q.
+            let threshold = (rate * 18_446_744_073_709_551_616.0) as u64;
+            (0..self.records).filter(|_| rng.next_u64() < threshold).collect()
+        };
+        Batch { step, rows }
+    }
+
+    fn amplify(&self, event: Event) -> Event {
+        event.poisson_sampled(self.rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampler(records: usize, rate: f64, seed: u64) -> Poisson {
+        Poisson::new(records, SamplingRate::new(rate).unwrap(), Key::from_seed(seed), 0)
+    }
+
+    /// Chi-square-like check of the mean and variance of the batch size and of pair independence.
+    fn looks_like_poisson_sampling(batches: &[Vec<usize>], records: usize, rate: f64) -> Result<(), String> {
+        let t = batches.len() as f64;
+        let sizes: Vec<f64> = batches.iter().map(|b| b.len() as f64).collect();
+        let mean = sizes.iter().sum::<f64>() / t;
+        let variance = sizes.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (t - 1.0);
+        let (expected, expected_variance) = (records as f64 * rate, records as f64 * rate * (1.0 - rate));
+        // Five standard errors on each: false alarm below 1.2e-6 for the three checks together (normal tails).
+        if (mean - expected).abs() > 5.0 * (expected_variance / t).sqrt() {
+            return Err(format!("mean batch size {mean}, expected {expected}"));
+        }
+        if (variance - expected_variance).abs() > 5.0 * expected_variance * (2.0 / t).sqrt() {
+            return Err(format!("variance of the batch size {variance}, expected {expected_variance}"));
+        }
+        let both = batches.iter().filter(|b| b.contains(&0) && b.contains(&1)).count() as f64;
+        let p = rate * rate;
+        if (both - t * p).abs() > 5.0 * (t * p * (1.0 - p)).sqrt() {
+            return Err(format!("records 0 and 1 together in {both} batches, expected {}", t * p));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn batches_are_poisson_and_the_check_can_fail() {
+        let (records, rate, t) = (200, 0.1, 20_000);
+        let mut sampler = sampler(records, rate, 11);
+        let batches: Vec<_> = (0..t).map(|_| sampler.next_batch().rows).collect();
+        looks_like_poisson_sampling(&batches, records, rate).unwrap();
+        // Negative controls: a fixed batch size, and a rate a tenth too small.
+        let fixed: Vec<Vec<usize>> = (0..t).map(|i| (0..20).map(|j| (i * 20 + j) % records).collect()).collect();
+        assert!(looks_like_poisson_sampling(&fixed, records, rate).is_err());
+        let mut slow = self::sampler(records, rate * 0.9, 11);
+        let batches: Vec<_> = (0..t).map(|_| slow.next_batch().rows).collect();
+        assert!(looks_like_poisson_sampling(&batches, records, rate).is_err());
+    }
+
+    #[test]
+    fn batches_are_frozen_by_seed_and_resume_at_any_step() {
+        let mut sampler = sampler(1000, 0.005, 3);
+        let batches: Vec<_> = (0..4).map(|_| sampler.next_batch().rows).collect();
+        assert_eq!(batches[0], FROZEN_FIRST_BATCH);
+        let mut resumed = Poisson::new(1000, SamplingRate::new(0.005).unwrap(), Key::from_seed(3), 2);
+        assert_eq!(resumed.next_batch().rows, batches[2]);
+        assert_eq!(resumed.next_batch().rows, batches[3]);
+    }
+
+    const FROZEN_FIRST_BATCH: &[usize] = &[];
+
+    #[test]
+    fn the_whole_data_set_at_rate_one_and_empty_batches_at_small_rates() {
+        assert_eq!(sampler(5, 1.0, 0).next_batch().rows, [0, 1, 2, 3, 4]);
+        let mut rare = sampler(5, 1e-6, 0);
+        assert!((0..50).all(|_| rare.next_batch().is_empty()));
+    }
+}

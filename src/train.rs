@@ -1,0 +1,172 @@
+//! The training loop.
+
+use crate::checkpoint::Checkpoint;
+use crate::clip::{ClippedSum, Clipping};
+use crate::data::Dataset;
+use crate::grad::{Recorded, probe_isolation};
+use crate::model::Model;
+use crate::nn::Parameters;
+use crate::noise::Mechanism;
+use crate::optim::Optimizer;
+use crate::plan::Plan;
+use crate::run::Run;
+use crate::sample::Sampling;
+use crate::seed::Key;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use dp_accountant::Ledger;
+
+/// A model, its data and its plan, on the way from the first step to the last.
+pub struct Trainer<'a> {
+    plan: &'a Plan,
+    run: &'a Run,
+    key: &'a Key,
+    data: &'a Dataset,
+    model: &'a dyn Model,
+    parameters: &'a Parameters,
+    optimizer: Box<dyn Optimizer>,
+    ledger: Ledger,
+    step: u32,
+    affordable: u32,
+}
+
+/// What a step did, for whoever watches. The clipping is computed from private gradients and not privatised.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// Steps done.
+    pub step: u32,
+    /// Steps that will be done if nobody stops the run.
+    pub of: u32,
+    /// What has been spent.
+    pub ledger: &'a Ledger,
+    /// What clipping did in the step. Not private.
+    pub clipping: Clipping,
+}
+
+/// What a watcher wants after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Go on.
+    Continue,
+    /// Stop here; the trainer stays where it is.
+    Stop,
+}
+
+impl<'a> Trainer<'a> {
+    /// Checks that plan, data and model belong together, before any budget is spent.
+    ///
+    /// # Errors
+    /// When the plan's record count is not the data's, when the isolation probe or the coverage check refuses the model, or
+    /// when not one step fits the budget.
+    pub fn new(
+        plan: &'a Plan,
+        run: &'a Run,
+        key: &'a Key,
+        data: &'a Dataset,
+        model: &'a dyn Model,
+        parameters: &'a Parameters,
+        optimizer: Box<dyn Optimizer>,
+    ) -> Result<Self> {
+        if plan.draft().records != data.len() {
+            let allowed = format!("the {} records of {}", data.len(), data.name());
+            return Err(Error::value("records", plan.draft().records, allowed));
+        }
+        probe_isolation(model, parameters, data.shape(), data.classes().len(), run.engine(), key)?;
+        let (ledger, affordable) = (Ledger::default(), plan.affordable_steps()?);
+        Ok(Self { plan, run, key, data, model, parameters, optimizer, ledger, step: 0, affordable })
+    }
+
+    /// Goes on from a checkpoint: the same parameters, optimiser, ledger and step, so that every later bit is the same.
+    ///
+    /// # Errors
+    /// When the checkpoint is of another plan, or its tensors do not fit the model.
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        if checkpoint.plan() != self.plan {
+            return Err(Error::Refused {
+                reason: format!(
+                    "the checkpoint was written under another plan; resume with the flags of the first run\n  then: {}\n  now:  {}",
+                    describe(checkpoint.plan()),
+                    describe(self.plan)
+                ),
+            });
+        }
+        checkpoint.restore(self.parameters, self.optimizer.as_mut())?;
+        self.ledger = checkpoint.ledger().clone();
+        self.step = checkpoint.step();
+        Ok(())
+    }
+
+    /// Takes steps until the plan is done, the budget is spent, or `watch` wishes to stop.
+    ///
+    /// # Errors
+    /// Whatever a step refuses; the steps before it are in the ledger.
+    pub fn train(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<Wish>) -> Result<()> {
+        let mut sampler = self.plan.sampler(self.key, self.step)?;
+        let mut mechanism = self.plan.mechanism(self.key, self.step)?;
+        let clip = self.plan.clip();
+
+        while self.step < self.affordable {
+            let batch = sampler.next_batch();
+            let gradients = batch.micro_batches(self.run.physical_batch).map(|rows| self.per_example(rows));
+            let sum = ClippedSum::new(self.parameters, &clip, gradients)?;
+            let clipping = sum.clipping();
+
+            let (release, event) = mechanism.release(sum)?;
+            self.ledger.record(sampler.amplify(event));
+            self.optimizer.step(self.parameters, release)?;
+            self.step += 1;
+
+            let progress = Progress { step: self.step, of: self.affordable, ledger: &self.ledger, clipping };
+            if watch(&progress)? == Wish::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The per-example gradients of some records.
+    fn per_example(&self, rows: &[usize]) -> Result<Recorded> {
+        let (xs, ys) = tensors(self.data, rows, self.parameters)?;
+        Recorded::new(self.model, self.parameters, &xs, &ys, self.run.engine())
+    }
+
+    /// What has been spent.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u32 {
+        self.step
+    }
+
+    /// Whether every step that can be taken has been.
+    pub fn is_done(&self) -> bool {
+        self.step == self.affordable
+    }
+
+    /// Everything needed to go on from here. It holds the key: whoever reads it can subtract the noise.
+    ///
+    /// # Errors
+    /// When the tensors cannot be read from their device.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        Checkpoint::new(self.plan, self.key, &self.ledger, self.step, self.parameters, self.optimizer.as_ref())
+    }
+}
+
+fn describe(plan: &Plan) -> String {
+    serde_json::to_string(plan).unwrap_or_default()
+}
+
+/// The records `rows` as `xs` `(rows, ..record shape)` and `ys` `(rows)`, in the parameters' type and on their device.
+///
+/// # Errors
+/// When a row is not in the data.
+pub fn tensors(data: &Dataset, rows: &[usize], parameters: &Parameters) -> Result<(Tensor, Tensor)> {
+    let (mut features, mut labels) = (Vec::new(), Vec::new());
+    data.gather(rows, &mut features, &mut labels)?;
+    let shape: Vec<usize> = std::iter::once(rows.len()).chain(data.shape().iter().copied()).collect();
+    let xs = Tensor::from_vec(features, shape, &Device::Cpu)?.to_dtype(parameters.dtype())?;
+    let ys = Tensor::from_vec(labels, rows.len(), parameters.device())?;
+    Ok((xs.to_device(parameters.device())?, ys))
+}
