@@ -1,0 +1,10 @@
+//! What the crate promises, one module for each promise.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::excessive_precision)]
+
+mod calibration;
+mod contract;
+mod golden;
+mod laws;
+mod plans;
+mod serialisation;
+mod vectors;
