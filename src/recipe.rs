@@ -34,7 +34,7 @@ impl Defaults {
     /// count alone, never on the data.
     pub fn new(model: Architecture, records: usize) -> Self {
         // Under noise, few steps on large batches beat many on small ones: the noise on the mean falls as 1 / batch.
-        let expected_batch = (records / 8).clamp(1, 2048).max(records.min(32));
+        let expected_batch = (records / 4).clamp(records.min(32), 2048);
         let (learning_rate, clip_norm) = match model {
             Architecture::Logistic => (1.0, 1.0),
             Architecture::Mlp | Architecture::Cnn => (0.5, 1.0),

@@ -121,14 +121,13 @@ mod tests {
         assert_eq!(key.stream(Role::Noise, 3).next_u64(), FROZEN_NOISE_0_3);
     }
 
-    const FROZEN_NOISE_0_3: u64 = 0;
+    /// As first released; a change would break every resumed run.
+    const FROZEN_NOISE_0_3: u64 = 9_413_365_193_444_850_061;
 
     #[test]
     fn keys_from_the_system_differ_and_are_not_printed() {
         let (a, b) = (Key::from_os().unwrap(), Key::from_os().unwrap());
         assert!(a != b);
-        assert!(
-            !format!("{a:?}").contains(&format!("{:?}", a.secret()[0])[..0].to_string()) || format!("{a:?}").len() < 60
-        );
+        assert_eq!(format!("{a:?}"), "Key { origin: OperatingSystem, .. }");
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// named in the statement.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
-pub(super) struct Args {
+pub(super) struct DataArgs {
     /// The training data: `optdigits` (embedded), `mnist` or `fashion-mnist` (with --data-dir), or a file (CSV, LIBSVM or IDX,
     /// plain or gzip'd).
     #[arg(long, default_value = "optdigits", value_name = "NAME|PATH")]
@@ -51,15 +51,15 @@ pub(super) struct Args {
     /// CSV: a column of categories, one-hot over the values declared (`job=a|b|c`) or else seen (`job`); repeatable.
     #[arg(long, value_parser = ColumnRule::parse_categorical, value_name = "COLUMN[=A|B|..]")]
     categorical: Vec<ColumnRule>,
-    /// CSV: a column of numbers; repeatable.
-    #[arg(long, value_parser = ColumnRule::parse_numeric, value_name = "COLUMN")]
+    /// CSV: a column of numbers; `age=0:120?` declares a public range, and with `?` that values may be missing; repeatable.
+    #[arg(long, value_parser = ColumnRule::parse_numeric, value_name = "COLUMN[=LOW:HIGH[?]]")]
     numeric: Vec<ColumnRule>,
     /// CSV: a column to leave out; repeatable.
     #[arg(long, value_parser = ColumnRule::parse_ignored, value_name = "COLUMN")]
     ignore: Vec<ColumnRule>,
     /// The public range of all numeric values (`0:255`) or of a CSV column (`age=0:120`); values are clamped to it and
     /// scaled to 0..1; repeatable.
-    #[arg(long, value_name = "[COLUMN=]LOW:HIGH")]
+    #[arg(long, value_name = "[COLUMN=]LOW:HIGH", allow_hyphen_values = true)]
     range: Vec<String>,
     /// `record`: scale each record to Euclidean norm 1, which depends on that record alone.
     #[arg(long, default_value = "none", value_name = "none|record")]
@@ -69,7 +69,7 @@ pub(super) struct Args {
     classes: Option<Vec<String>>,
     /// LIBSVM: the number of features; the largest index seen if absent.
     #[arg(long, value_name = "N")]
-    features: Option<usize>,
+    width: Option<usize>,
     /// The shape of one record, such as 28x28 or 3x32x32.
     #[arg(long, value_parser = shape, value_name = "HxW")]
     shape: Option<Shape>,
@@ -92,7 +92,7 @@ pub(super) struct Datasets {
     pub(super) test_origin: Option<String>,
 }
 
-impl Args {
+impl DataArgs {
     /// Reads the data. `key` decides which records `--holdout` keeps out.
     pub(super) fn read(&self, key: &Key) -> Result<Datasets> {
         let (train, test, origin) = match self.data.as_str() {
@@ -151,7 +151,7 @@ impl Args {
             columns: [&self.categorical, &self.numeric, &self.ignore].into_iter().flatten().cloned().collect(),
             normalize: self.normalize,
             classes: self.classes.clone(),
-            width: self.features,
+            width: self.width,
             shape: self.shape.clone().map(|Shape(sizes)| sizes),
             ..Reading::default()
         };

@@ -1,7 +1,8 @@
 //! `dpsgd train`: data in, private model and statement out.
 
+use super::datasets::DataArgs;
 use super::progress::Watcher;
-use super::{Ended, Format, datasets, print};
+use super::{Ended, Format, print};
 use crate::checkpoint::Checkpoint;
 use crate::clip::ClipNorm;
 use crate::data::Dataset;
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
-    data: datasets::Args,
+    data: DataArgs,
 
     /// The epsilon to reach and never to exceed [default: 3]. With --noise-multiplier: training stops before it is exceeded.
     #[arg(long, value_name = "E", help_heading = "Privacy")]

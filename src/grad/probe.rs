@@ -67,7 +67,7 @@ pub fn probe_isolation(
 
 /// The losses in f64; a model's training-time forward, so that batch statistics show.
 fn losses(model: &dyn Model, xs: &Tensor, ys: &Tensor) -> Result<Vec<f64>> {
-    values(&model.losses(xs, ys, &super::Tape::recording(Engine::default()))?)
+    values(&super::recorded::losses(model, xs, ys, &super::Tape::recording(Engine::default()))?)
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<f64>> {

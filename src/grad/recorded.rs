@@ -32,17 +32,13 @@ impl Recorded {
     /// per-example rule (law 11: the error names the parameter), or when a layer saw another number of examples.
     pub fn new(model: &dyn Model, parameters: &Parameters, xs: &Tensor, ys: &Tensor, engine: Engine) -> Result<Self> {
         let batch = xs.dim(0)?;
-        let tape = Tape::recording(engine);
-        let losses = model.losses(xs, ys, &tape)?;
-        if losses.dims() != [batch] {
-            return Err(Error::Model {
-                reason: format!(
-                    "the losses have shape {:?}, and one loss per example is needed: [{batch}]",
-                    losses.dims()
-                ),
-            });
+        if batch == 0 {
+            // Nobody to record: a sum over no examples is zero.
+            let records = |(_, var)| Records { var, uses: Vec::new(), gradients: None };
+            return Ok(Self { batch, parameters: parameters.iter().map(records).collect() });
         }
-        let store = losses.sum_all()?.backward()?;
+        let tape = Tape::recording(engine);
+        let store = losses(model, xs, ys, &tape)?.sum_all()?.backward()?;
         let mut records = tape.take();
         let parameters = parameters
             .iter()
@@ -54,6 +50,16 @@ impl Recorded {
             .collect::<Result<_>>()?;
         Ok(Self { batch, parameters })
     }
+}
+
+/// The model's losses, which must be one for each example.
+pub(super) fn losses(model: &dyn Model, xs: &Tensor, ys: &Tensor, tape: &Tape) -> Result<Tensor> {
+    let (losses, batch) = (model.losses(xs, ys, tape)?, xs.dim(0)?);
+    if losses.dims() == [batch] {
+        return Ok(losses);
+    }
+    let reason = format!("the losses have shape {:?}, and one loss per example is needed: [{batch}]", losses.dims());
+    Err(Error::Model { reason })
 }
 
 impl Records {

@@ -71,13 +71,14 @@ impl Weight {
             let g = self.portable_cotangents(cotangents)?;
             let gram_a = a.matmul(&a.t()?)?;
             let gram_g = g.t()?.matmul(&g)?;
-            let square = to_f64((gram_a * gram_g)?.flatten_from(1)?.sum(D::Minus1)?)?;
+            // Axis by axis: the rounding of the sum then grows with the positions, not with their square.
+            let square = to_f64((gram_a * gram_g)?.sum(D::Minus1)?.sum(D::Minus1)?.sum(D::Minus1)?)?;
             let a2 = to_f64(a.sqr()?.flatten_from(1)?.sum(D::Minus1)?)?;
             let g2 = to_f64(g.sqr()?.flatten_from(1)?.sum(D::Minus1)?)?;
             let t = self.positions;
             // As for the CPU kernel, but here the sums over the Gram elements round in the tensor's own type too.
             let u = unit_roundoff(cotangents.dtype())?;
-            let lost = (self.d + self.p + t * t * self.groups + 4) as f64 * u;
+            let lost = (self.d + self.p + 2 * t + self.groups + 4) as f64 * u;
             let bound = |((square, a2), g2): ((f64, f64), f64)| {
                 (square.max(0.0) + 2.0 * lost * a2 * g2).sqrt() + (t + 4) as f64 * u * (a2 * g2).sqrt()
             };

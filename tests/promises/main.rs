@@ -1,0 +1,12 @@
+//! What the product promises, one module for each promise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod command_line;
+mod documents;
+mod interruption;
+mod isolation;
+mod per_example_gradients;
+mod plain_step;
+mod privacy_flow;
+mod published_data;
