@@ -24,6 +24,57 @@
 //! | [`seed`] | one key, and a stream for every role and step |
 //!
 //! The accountant is a crate of its own, [`dp_accountant`].
+//!
+//! # Example
+//!
+//! A network of one's own, trained to epsilon 2 on the embedded digits:
+//!
+//! ```
+//! use candle_core::{DType, Device};
+//! use dpsgd::clip::ClipNorm;
+//! use dpsgd::dp_accountant::{Delta, Epsilon, Relation};
+//! use dpsgd::model::Classifier;
+//! use dpsgd::nn::{Activation, Flatten, Parameters, Sequential, linear};
+//! use dpsgd::optim::{Sgd, SgdConfig};
+//! use dpsgd::plan::{Draft, Unit};
+//! use dpsgd::train::{Trainer, Wish};
+//! use dpsgd::{data::embedded::optdigits, evaluate::accuracy, run::Run, seed::Key};
+//!
+//! # fn main() -> dpsgd::Result<()> {
+//! let (train, test) = optdigits()?;
+//! let key = Key::from_os()?;
+//! let parameters = Parameters::new(key.clone(), DType::F32, &Device::Cpu);
+//! let vb = parameters.var_builder();
+//! let network = Sequential::new()
+//!     .add(Flatten)
+//!     .add(linear(64, 32, vb.pp("hidden"))?)
+//!     .add(Activation::Tanh)
+//!     .add(linear(32, 10, vb.pp("output"))?);
+//! let model = Classifier::new(network);
+//!
+//! let draft = Draft {
+//!     unit: Unit::Record,
+//!     relation: Relation::AddRemove,
+//!     records: train.len(),
+//!     expected_batch: 512,
+//!     clip_norm: ClipNorm::new(1.0)?,
+//!     steps: 60,
+//!     delta: Delta::new(1e-5)?,
+//!     budget: None,
+//!     accountant: "auto".into(),
+//! };
+//! let plan = draft.calibrated(Epsilon::new(2.0)?)?;
+//!
+//! let sgd = Sgd::new(SgdConfig { learning_rate: 0.5, momentum: 0.9 })?;
+//! let run = Run::default();
+//! let mut trainer = Trainer::new(&plan, &run, &key, &train, &model, &parameters, Box::new(sgd))?;
+//! trainer.train(|_| Ok(Wish::Continue))?;
+//!
+//! let spent = plan.epsilon(&trainer.ledger().event())?;
+//! assert!(spent.upper() <= 2.0);
+//! assert!(accuracy(&model, &test, &parameters, run.physical_batch)? > 0.8);
+//! # Ok(()) }
+//! ```
 
 pub mod checkpoint;
 #[cfg(feature = "cli")]
@@ -47,4 +98,5 @@ pub mod seed;
 pub mod train;
 mod whole_file;
 
+pub use dp_accountant;
 pub use error::{Error, Place, Result};

@@ -64,7 +64,7 @@ impl<'a> Watcher<'a> {
             bar.set_length(u64::from(progress.of));
             bar.set_position(u64::from(progress.step));
         }
-        if progress.step % progress.of.div_ceil(NOTES).max(1) == 0 || progress.step == progress.of {
+        if progress.step.is_multiple_of(progress.of.div_ceil(NOTES).max(1)) || progress.step == progress.of {
             let epsilon = self.plan.epsilon(&progress.ledger.event())?.upper();
             self.metrics.note(progress.step, epsilon, std::mem::take(&mut self.since_note));
             self.show(progress, epsilon);

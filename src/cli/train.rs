@@ -149,17 +149,23 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     }
 
     let mut watcher = Watcher::new(&plan, trainer.step(), args.quiet);
-    trainer.train(|progress| {
+    let trained = trainer.train(|progress| {
         watcher.step(progress)?;
         Ok(if stop.load(Ordering::Relaxed) { Wish::Stop } else { Wish::Continue })
-    })?;
+    });
     let (training_seconds, examples_per_second) = watcher.finish();
+    if let Some(directory) = directory.as_ref().filter(|_| trainer.step() > 0) {
+        // Budget has been spent: whatever happens from here on, what it bought is on the disk.
+        directory.keep_checkpoint(&trainer.checkpoint()?)?;
+    }
+    trained?;
     if !trainer.is_done() {
-        return interrupted(&trainer, directory.as_ref());
+        return Ok(interrupted(&trainer, directory.as_ref()));
     }
 
     let (model_bytes, model_sha256) = model_file(&parameters)?;
-    let test_accuracy = data.test.as_ref().map(|test| accuracy(&model, test, &parameters)).transpose()?;
+    let evaluate = |test| accuracy(&model, test, &parameters, run.physical_batch);
+    let test_accuracy = data.test.as_ref().map(evaluate).transpose()?;
     let report = Report::new(
         &plan,
         Findings {
@@ -201,19 +207,16 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     Ok(Ended::Done)
 }
 
-fn interrupted(trainer: &Trainer<'_>, directory: Option<&RunDirectory>) -> anyhow::Result<Ended> {
+fn interrupted(trainer: &Trainer<'_>, directory: Option<&RunDirectory>) -> Ended {
     match directory {
-        Some(directory) => {
-            directory.keep_checkpoint(&trainer.checkpoint()?)?;
-            eprintln!(
-                "stopped after step {}; the checkpoint in {} holds the key, keep it private; go on with the same flags and --resume",
-                trainer.step(),
-                directory.path().display()
-            );
-        }
+        Some(directory) => eprintln!(
+            "stopped after step {}; the checkpoint in {} holds the key, keep it private; go on with the same flags and --resume",
+            trainer.step(),
+            directory.path().display()
+        ),
         None => eprintln!("stopped after step {}; nothing was kept", trainer.step()),
     }
-    Ok(Ended::Interrupted)
+    Ended::Interrupted
 }
 
 /// The first signal asks for a stop after the current step; a second one ends the process at once.

@@ -26,7 +26,8 @@ use candle_core::Tensor;
 
 /// The gradients of a batch of examples, as something that can be measured and then summed once.
 ///
-/// Ghost and instantiated gradients, and gradients somebody wrote down, look alike behind it.
+/// Ghost and instantiated gradients, and gradients somebody wrote down, look alike behind it. The guarantee rests on the bounds
+/// of [`PerExample::norms`]: an implementation that reports less than it sums breaks it.
 pub trait PerExample {
     /// How many examples.
     fn batch(&self) -> usize;

@@ -43,12 +43,12 @@ pub fn probe_isolation(
         recorded.weighted_sum(&Weights::flat(weights, parameters.len()))
     };
     let together = losses(model, &xs, &ys)?;
-    for example in 0..EXAMPLES {
+    for (example, together) in together.into_iter().enumerate() {
         let (x, y) = (xs.narrow(0, example, 1)?, ys.narrow(0, example, 1)?);
         let alone = losses(model, &x, &y)?;
-        if !close(together[example], alone[0], together[example].abs()) {
+        if !close(together, alone[0], together.abs()) {
             return Err(Error::NotIsolated {
-                reason: format!("an example's loss is {} in a batch and {} alone", together[example], alone[0]),
+                reason: format!("an example's loss is {} in a batch and {} alone", together, alone[0]),
             });
         }
         let pairs = gradient(&xs, &ys, example)?.into_iter().zip(gradient(&x, &y, 0)?);

@@ -158,7 +158,7 @@ impl<'a, T: Real> Outer<'a, T> {
         let mut sum = vec![T::default(); size];
         for part in partial {
             for (sum, part) in sum.iter_mut().zip(part) {
-                *sum = *sum + part;
+                *sum += part;
             }
         }
         sum
@@ -171,7 +171,7 @@ impl<T: Real> Outer<'_, T> {
         let (n, per_example) = (self.batch * self.positions, self.positions * self.p);
         let mut scaled = self.cotangents.to_vec();
         for (g, weight) in scaled.chunks_exact_mut(per_example.max(1)).zip(weights) {
-            g.iter_mut().for_each(|g| *g = *g * *weight);
+            g.iter_mut().for_each(|g| *g *= *weight);
         }
         let mut sum = vec![T::default(); self.size()];
         matmul_parallel(&mut sum, View::row_major(&scaled, n, self.p).t(), View::row_major(rows, n, self.d), false);
@@ -186,7 +186,7 @@ pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[T], size: usize) -> 
     sum.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sum)| {
         for (row, weight) in rows.chunks_exact(size.max(1)).zip(weights) {
             for (sum, value) in sum.iter_mut().zip(&row[chunk * COLUMNS..]) {
-                *sum = *sum + *weight * *value;
+                *sum += *weight * *value;
             }
         }
     });

@@ -77,7 +77,7 @@ impl Patches {
             self.runs((rows, cols), |element, y, x, count, start| {
                 let patches = &patches[element * positions + y * cols + x..][..count];
                 for (value, pixel) in patches.iter().zip(image[start..].iter_mut().step_by(self.stride)) {
-                    *pixel = *pixel + *value;
+                    *pixel += *value;
                 }
             });
         }

@@ -73,12 +73,12 @@ pub(crate) fn backward<T: Real>(images: &[T], cotangents: &[T], p: &Patches, poo
             match pooling {
                 Pooling::Max => {
                     let pixel = argmax(image, p, first);
-                    out[pixel] = out[pixel] + *g;
+                    out[pixel] += *g;
                 }
                 Pooling::Average => {
                     for ky in 0..p.kernel.0 {
                         for out in &mut out[first + ky * p.width..][..p.kernel.1] {
-                            *out = *out + *g / area;
+                            *out += *g / area;
                         }
                     }
                 }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 /// and C the bound of the sum.
 ///
 /// The noise of step t is a function of (key, t) alone. Elements are numbered through all parameters in name order and cut
-/// into blocks of [`BLOCK`], each with its own stretch of the stream, so the noise does not depend on the number of threads.
+/// into blocks of 4096, each with its own stretch of the stream, so the noise does not depend on the number of threads.
 ///
 /// Noise is drawn in f64 and added in f64 before the sum is rounded to the parameters' type. The sampler is a ziggurat over
 /// 64-bit draws; what this does and does not promise about floating point is in `SECURITY.md`.

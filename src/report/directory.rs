@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-    made: bool,
+    /// The directories that were made for it, itself first.
+    made: Vec<PathBuf>,
     kept: std::cell::Cell<bool>,
 }
 
@@ -29,8 +30,13 @@ impl RunDirectory {
     /// # Errors
     /// When it exists and holds something, or cannot be made or written to.
     pub fn create(path: &Path) -> Result<Self> {
-        let made = !path.exists();
-        if made {
+        let made: Vec<PathBuf> = path
+            .ancestors()
+            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
+            .map(Path::to_path_buf)
+            .collect();
+        let directory = Self { path: path.to_path_buf(), made, kept: false.into() };
+        if !directory.made.is_empty() {
             fs::create_dir_all(path).map_err(Error::io("create", path))?;
         } else {
             let mut entries = fs::read_dir(path).map_err(Error::io("read", path))?;
@@ -42,7 +48,6 @@ impl RunDirectory {
                 ));
             }
         }
-        let directory = Self { path: path.to_path_buf(), made, kept: false.into() };
         let probe = path.join(".writable");
         fs::write(&probe, b"").map_err(Error::io("write to", path))?;
         fs::remove_file(&probe).map_err(Error::io("write to", path))?;
@@ -55,7 +60,7 @@ impl RunDirectory {
     /// When there is no checkpoint in it.
     pub fn open(path: &Path) -> Result<(Self, Checkpoint)> {
         let checkpoint = Checkpoint::read(&path.join("checkpoint"))?;
-        Ok((Self { path: path.to_path_buf(), made: false, kept: true.into() }, checkpoint))
+        Ok((Self { path: path.to_path_buf(), made: Vec::new(), kept: true.into() }, checkpoint))
     }
 
     /// Where it is.
@@ -96,8 +101,9 @@ impl RunDirectory {
 
 impl Drop for RunDirectory {
     fn drop(&mut self) {
-        if self.made && !self.kept.get() {
-            fs::remove_dir(&self.path).ok();
+        if !self.kept.get() {
+            // Only empty directories go: whatever somebody else has put there meanwhile stays.
+            self.made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
         }
     }
 }

@@ -267,7 +267,7 @@ fn assumptions(privacy: &Privacy, data: &Dataset, test_data: Option<&str>) -> Ve
             "The key of sampling and noise came from the operating system; the guarantee holds while nobody knows it. A checkpoint holds it.".to_string()
         }
         Origin::Seed => {
-            "The key of sampling and noise was derived from a seed given by the user: the guarantee holds only while that seed is secret.".to_string()
+            "The key of sampling and noise was derived from a seed given by the user: the guarantee holds only while that seed is secret and no other released model was trained with it.".to_string()
         }
     });
     list.push("Noise is Gaussian in floating point; what that leaves open is described in SECURITY.md.".to_string());
