@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::classes::{Classes, too_many};
 use super::columns::{ColumnReader, Finished};
-use super::dataset::{Dataset, product};
+use super::dataset::Dataset;
 use super::label::Label;
 use super::one_hot;
 use super::quote::{list, quoted};
@@ -13,6 +13,7 @@ use super::rows::{Row, Rows};
 use super::rules::{ColumnRule, Treatment};
 use super::schema::{Kind, Schema, Table};
 use super::source::{Origin, Source};
+use super::width::product;
 use crate::{Error, Place, Result};
 
 /// Reads the records of `source`.

@@ -6,12 +6,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::classes::{Classes, too_many};
-use super::dataset::{Dataset, product};
+use super::dataset::Dataset;
 use super::range::{Scale, stored};
 use super::reading::{Format, Normalize, Reading};
 use super::schema::{Element, Schema};
 use super::source::{Origin, Source};
 use super::values::Values;
+use super::width::product;
 use crate::{Error, Result};
 
 /// Reads the records of `source` and the labels beside it.

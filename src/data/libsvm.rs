@@ -5,7 +5,7 @@
 use std::io::BufRead;
 
 use super::classes::{Classes, too_many};
-use super::dataset::{Dataset, MAX_WIDTH};
+use super::dataset::Dataset;
 use super::notes;
 use super::quote::quoted;
 use super::range::{Scale, stored};
@@ -13,6 +13,7 @@ use super::reading::{Format, Normalize, Reading};
 use super::schema::Schema;
 use super::source::{Origin, Source};
 use super::values::{Sparse, Values};
+use super::width::MAX_WIDTH;
 use crate::{Error, Result};
 
 /// Reads the records of `source`.

@@ -38,6 +38,7 @@ mod schema;
 mod sniff;
 mod source;
 mod values;
+mod width;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,7 +1,6 @@
 //! One-hot: the finished columns of a CSV file side by side as records of numbers.
 
 use super::columns::{Features, Finished};
-use super::dataset::product;
 use super::notes;
 use super::quote::list;
 use super::range::Scale;
@@ -9,6 +8,7 @@ use super::reading::Normalize;
 use super::schema::Kind;
 use super::source::Origin;
 use super::values::{Sparse, Values};
+use super::width::product;
 use crate::Result;
 
 /// The records, stored densely or sparsely, whichever takes less memory.

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::product;
 use super::label::Label;
 use super::rules::{ColumnRule, RangeRule};
+use super::width::product;
 use crate::{Error, Result};
 
 /// How a file is to be read. The default finds the format, takes the last column for the label, and declares nothing.

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::dataset::product;
 use super::range::Scale;
 use super::reading::{Format, Normalize, is_delimiter};
 use super::rules::repeated;
+use super::width::product;
 use crate::{Error, Result};
 
 /// What a file was read as: format, shape, classes, columns with their categories and ranges.

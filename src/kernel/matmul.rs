@@ -1,6 +1,6 @@
 //! Matrix products on strided views, through `gemm`.
 
-use super::Real;
+use super::{Real, to_f64};
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 
@@ -47,7 +47,7 @@ impl<'a, T> View<'a, T> {
     where
         T: Real,
     {
-        self.iter().map(|x| super::outer::to_f64(x).powi(2)).sum()
+        self.iter().map(|x| to_f64(x).powi(2)).sum()
     }
 
     /// Rows `start..start + count`.

@@ -61,3 +61,8 @@ pub(crate) fn read<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R
         _ => bail!("a CPU kernel was given a tensor on another device"),
     }
 }
+
+/// The element as f64: exact for both element types.
+pub(crate) fn to_f64<T: Real>(x: T) -> f64 {
+    num_traits::ToPrimitive::to_f64(&x).unwrap_or(f64::NAN)
+}

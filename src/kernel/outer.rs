@@ -4,9 +4,9 @@
 //! `(p, d)`. With groups the channels of both are cut into equal parts that do not mix, and the gradient is the stack
 //! `(groups p, d)`. Linear layers have one group; the inputs of a convolution are patches of its image.
 
-use super::Real;
 use super::matmul::{View, matmul, matmul_parallel};
 use super::patches::Patches;
+use super::{Real, to_f64};
 use rayon::prelude::*;
 
 /// The inputs of all examples.
@@ -200,11 +200,6 @@ pub(crate) fn row_norms<T: Real>(rows: &[T], batch: usize) -> Vec<f64> {
         .into_par_iter()
         .map(|i| rows[i * size..(i + 1) * size].iter().map(|x| to_f64(*x).powi(2)).sum::<f64>().sqrt())
         .collect()
-}
-
-/// The element as f64: exact for both element types.
-pub(crate) fn to_f64<T: Real>(x: T) -> f64 {
-    num_traits::ToPrimitive::to_f64(&x).unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
