@@ -1,0 +1,180 @@
+//! A run that is interrupted keeps what it needs, and goes on as if nothing had happened.
+#![cfg(all(feature = "cli", unix))]
+
+use super::command_line::{Ran, dpsgd, entries, here, is_misread, json, ok};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Long enough to be caught in the middle, and a few seconds to the end.
+const RUN: &str = "train --data small.csv --steps 30000";
+
+/// Starts `dpsgd LINE`, waits until it trains and `after` more, and interrupts it as the terminal would.
+fn interrupted(directory: &Path, line: &str, after: Duration) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dpsgd"))
+        .args(line.split_whitespace())
+        .current_dir(directory)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = String::new();
+    errors.read_line(&mut stderr).unwrap();
+    assert!(stderr.contains("30000 steps"), "the first line announces the run: {stderr}");
+    std::thread::sleep(after);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    errors.read_to_string(&mut stderr).unwrap();
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    Ran { code: child.wait().unwrap().code(), stdout, stderr }
+}
+
+fn stopped(ran: &Ran) {
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(130), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stopped after step"), "{}", ran.stderr);
+}
+
+fn run(directory: &Path, line: &str) -> Ran {
+    dpsgd(directory, &line.split_whitespace().collect::<Vec<_>>())
+}
+
+#[test]
+fn a_resumed_run_is_bit_for_bit_the_uninterrupted_one() {
+    let here = here();
+    let whole = json(here.path(), &format!("{RUN} --seed 5 --out whole"));
+    let parts = here.path().join("parts");
+
+    stopped(&interrupted(here.path(), &format!("{RUN} --seed 5 --out parts"), Duration::from_millis(150)));
+    for again in 0..2 {
+        assert_eq!(entries(&parts), ["checkpoint"]);
+        let mode = std::fs::metadata(parts.join("checkpoint")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "the checkpoint holds the key");
+        let refused = run(here.path(), "verify parts");
+        assert!(refused.code == Some(1) && refused.first_line().contains("interrupted"), "{}", refused.stderr);
+        if again == 0 {
+            stopped(&interrupted(here.path(), &format!("{RUN} --resume --out parts"), Duration::from_millis(100)));
+        }
+    }
+    // Threads and physical batch belong to the run and not to the plan: other ones may go on.
+    let resumed = json(here.path(), &format!("{RUN} --resume --out parts --threads 1"));
+    assert_eq!(resumed["model"]["sha256"], whole["model"]["sha256"]);
+    assert_eq!(resumed["privacy"], whole["privacy"]);
+    let file = |directory: &str, name: &str| std::fs::read(here.path().join(directory).join(name)).unwrap();
+    for name in ["ledger.json", "model.safetensors"] {
+        assert_eq!(file("parts", name), file("whole", name), "{name}");
+    }
+    assert_eq!(entries(&parts), entries(&here.path().join("whole")), "the checkpoint is gone: it holds the key");
+    ok(here.path(), "verify parts");
+}
+
+#[test]
+fn a_plan_is_recognised_whatever_its_numbers() {
+    let here = here();
+    // If the JSON reader rounds, this is a number it gets wrong; if it does not, any will do.
+    let noise = (200..20_000).map(|i| f64::from(i) / 97.0).find(|noise| is_misread(*noise)).unwrap_or(150.3);
+    let line = format!("{RUN} --noise-multiplier {noise} --out run");
+    stopped(&interrupted(here.path(), &line, Duration::from_millis(50)));
+    ok(here.path(), &format!("{line} --resume"));
+    let ledger: Value = serde_json::from_slice(&std::fs::read(here.path().join("run/ledger.json")).unwrap()).unwrap();
+    assert_eq!(ledger.as_array().map(Vec::len), Some(1), "all steps are the same event: {ledger}");
+    assert_eq!(ledger[0]["count"], 30_000);
+}
+
+#[test]
+fn a_resumed_run_reports_on_all_its_steps() {
+    let here = here();
+    let whole = json(here.path(), &format!("{RUN} --seed 5 --out whole"));
+    stopped(&interrupted(here.path(), &format!("{RUN} --seed 5 --out parts"), Duration::from_millis(400)));
+    let resumed = json(here.path(), &format!("{RUN} --resume --out parts"));
+    let metrics = |directory: &str| std::fs::read_to_string(here.path().join(directory).join("metrics.csv")).unwrap();
+    let steps = |text: String| text.lines().map(|line| line.split(',').next().unwrap().to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        steps(metrics("parts")),
+        steps(metrics("whole")),
+        "metrics.csv covers the steps before the interruption"
+    );
+    let norm = |report: &Value| report["not_private"]["mean_gradient_norm"].as_f64().unwrap();
+    let (a, b) = (norm(&resumed), norm(&whole));
+    assert!((a - b).abs() <= 1e-9 * b, "clipping over the whole run: {a} resumed, {b} uninterrupted");
+}
+
+#[test]
+fn without_a_directory_nothing_is_kept() {
+    let here = here();
+    let ran = interrupted(here.path(), RUN, Duration::from_millis(100));
+    stopped(&ran);
+    assert!(ran.stderr.contains("nothing was kept"), "{}", ran.stderr);
+    assert_eq!(entries(here.path()), ["small.csv"]);
+}
+
+#[test]
+fn other_flags_do_not_go_on_with_a_run() {
+    let here = here();
+    stopped(&interrupted(here.path(), &format!("{RUN} --out run"), Duration::from_millis(100)));
+    let checkpoint = || std::fs::read(here.path().join("run/checkpoint")).unwrap();
+    let before = checkpoint();
+    let mut accepted = Vec::new();
+    for (flags, shown) in [
+        ("--clip-norm 0.5", &["\"clip_norm\":1.0", "\"clip_norm\":0.5"][..]),
+        ("--epsilon 8", &["\"budget\":3.0", "\"budget\":8.0"]),
+        ("--delta 1e-6", &["\"delta\":0.00001", "\"delta\":1e-6"]),
+        ("--batch-size 6", &["\"expected_batch\":32", "\"expected_batch\":6"]),
+        ("--model mlp", &[]),
+        ("--learning-rate 0.25", &[]),
+        ("--momentum 0.5", &[]),
+    ] {
+        let ran = run(here.path(), &format!("{RUN} --quiet --resume --out run {flags}"));
+        if ran.code == Some(0) {
+            accepted.push(flags);
+            // The run has been finished under other flags: put its checkpoint back for the rows to come.
+            std::fs::remove_dir_all(here.path().join("run")).unwrap();
+            std::fs::create_dir(here.path().join("run")).unwrap();
+            std::fs::write(here.path().join("run/checkpoint"), &before).unwrap();
+            continue;
+        }
+        assert!(matches!(ran.code, Some(1 | 2)) && ran.stdout.is_empty(), "{flags}: {:?} {}", ran.code, ran.stderr);
+        assert!(shown.is_empty() || ran.code == Some(1), "{flags}: {:?}", ran.code);
+        for part in shown {
+            assert!(ran.stderr.contains(part), "{flags}: no {part} in {}", ran.stderr);
+        }
+        assert_eq!(entries(&here.path().join("run")), ["checkpoint"], "{flags}");
+        assert!(checkpoint() == before, "{flags} changed the checkpoint");
+    }
+    assert!(accepted.is_empty(), "resumed silently with {accepted:?}, which the run was not started with");
+}
+
+#[test]
+fn a_checkpoint_that_was_cut_or_changed_is_refused() {
+    let here = here();
+    stopped(&interrupted(here.path(), &format!("{RUN} --out run"), Duration::from_millis(50)));
+    let path = here.path().join("run/checkpoint");
+    let bytes = std::fs::read(&path).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let at = text.find("\\\"step\\\":").expect("the header counts the steps");
+    let other_key = text.find("\\\"key\\\":\\\"").map(|at| at + 12).expect("the header holds the key");
+    let changed = |at: usize, byte: u8| {
+        let mut copy = bytes.clone();
+        copy[at] = byte;
+        copy
+    };
+    for (what, content) in [
+        ("cut in half", bytes[..bytes.len() / 2].to_vec()),
+        ("cut by a byte", bytes[..bytes.len() - 1].to_vec()),
+        ("empty", Vec::new()),
+        ("a step that is no number", changed(at + 9, b'x')),
+        ("a key that is not hexadecimal", changed(other_key, b'z')),
+    ] {
+        std::fs::write(&path, &content).unwrap();
+        let ran = run(here.path(), &format!("{RUN} --quiet --resume --out run"));
+        assert!(ran.code == Some(2) && !ran.stderr.contains("panicked"), "{what}: {:?} {}", ran.code, ran.stderr);
+        assert!(ran.first_line().contains("checkpoint"), "{what}: {}", ran.stderr);
+        assert!(
+            std::fs::read(&path).unwrap() == content && entries(&here.path().join("run")) == ["checkpoint"],
+            "{what}"
+        );
+    }
+}
