@@ -3,6 +3,7 @@
 //! The file is safetensors, with everything that is not a tensor as JSON in its header. It holds the key and the realised
 //! state of a private run: it is written for its owner alone, and is not part of what may be published.
 
+use crate::data::Dataset;
 use crate::nn::Parameters;
 use crate::optim::Optimizer;
 use crate::plan::Plan;
@@ -12,6 +13,7 @@ use crate::{Error, Place, Result};
 use candle_core::{Device, Tensor};
 use dp_accountant::Ledger;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -31,6 +33,10 @@ struct State {
     step: u32,
     key: String,
     key_origin: Origin,
+    /// SHA-256 of the records: going on with others under the same key would release two sums under one noise.
+    data: String,
+    /// Whatever the caller wants to find again.
+    notes: serde_json::Value,
 }
 
 /// The version of the layout; a file of another one is refused.
@@ -42,14 +48,21 @@ impl Checkpoint {
     pub(crate) fn new(
         plan: &Plan,
         key: &Key,
-        ledger: &Ledger,
-        step: u32,
-        parameters: &Parameters,
-        optimizer: &dyn Optimizer,
+        data: &Dataset,
+        (ledger, step): (&Ledger, u32),
+        (parameters, optimizer): (&Parameters, &dyn Optimizer),
+        notes: serde_json::Value,
     ) -> Result<Self> {
-        let hex = key.secret().iter().map(|byte| format!("{byte:02x}")).collect();
-        let (plan, ledger) = (plan.clone(), ledger.clone());
-        let state = State { format: FORMAT, plan, ledger, step, key: hex, key_origin: key.origin() };
+        let state = State {
+            format: FORMAT,
+            plan: plan.clone(),
+            ledger: ledger.clone(),
+            step,
+            key: hexadecimal(key.secret()),
+            key_origin: key.origin(),
+            data: fingerprint(data)?,
+            notes,
+        };
         let of_model = parameters.iter().map(|(name, var)| (format!("parameter.{name}"), var.as_tensor().clone()));
         let of_optimizer = optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor));
         let tensors = of_model
@@ -119,6 +132,22 @@ impl Checkpoint {
         Ok(Key::from_parts(bytes, self.state.key_origin))
     }
 
+    /// What the caller of [`Trainer::checkpoint`](crate::train::Trainer::checkpoint) wanted to find again.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn notes<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(self.state.notes.clone()).map_err(|error| unreadable(&self.path, error))
+    }
+
+    /// Whether these are the records the run was started with.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn is_of(&self, data: &Dataset) -> Result<bool> {
+        Ok(fingerprint(data)? == self.state.data)
+    }
+
     pub(crate) fn restore(&self, parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<()> {
         let of_model = self
             .tensors
@@ -131,6 +160,23 @@ impl Checkpoint {
             Ok(tensor.to_device(parameters.device())?)
         })
     }
+}
+
+/// SHA-256 of shape, records and labels. It is a function of private data and stays in the checkpoint.
+fn fingerprint(data: &Dataset) -> Result<String> {
+    let (mut hash, mut features, mut labels) = (Sha256::new(), Vec::new(), Vec::new());
+    hash.update(format!("{:?} {:?}", data.shape(), data.classes()));
+    let rows: Vec<usize> = (0..data.len()).collect();
+    for rows in rows.chunks(256) {
+        data.gather(rows, &mut features, &mut labels)?;
+        features.iter().for_each(|feature| hash.update(feature.to_le_bytes()));
+        labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+    }
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unreadable(path: &Path, found: impl ToString) -> Error {

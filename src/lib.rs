@@ -84,6 +84,7 @@ pub mod data;
 mod error;
 pub mod evaluate;
 pub mod grad;
+pub mod journal;
 mod kernel;
 pub mod model;
 pub mod nn;

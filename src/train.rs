@@ -56,8 +56,8 @@ impl<'a> Trainer<'a> {
     /// Checks that plan, data and model belong together, before any budget is spent.
     ///
     /// # Errors
-    /// When the plan's record count is not the data's, when the isolation probe or the coverage check refuses the model, or
-    /// when not one step fits the budget.
+    /// When the plan's record count is not the data's, when the accountant cannot state the plan's cost, when the isolation
+    /// probe or the coverage check refuses the model, or when not one step fits the budget.
     pub fn new(
         plan: &'a Plan,
         run: &'a Run,
@@ -71,6 +71,11 @@ impl<'a> Trainer<'a> {
             let allowed = format!("the {} records of {}", data.len(), data.name());
             return Err(Error::value("records", plan.draft().records, allowed));
         }
+        // A cost that cannot be stated afterwards must not be incurred.
+        if !plan.epsilon(&plan.event()?)?.upper().is_finite() {
+            let reason = "the plan has no finite epsilon; raise the noise multiplier".to_string();
+            return Err(Error::Refused { reason });
+        }
         probe_isolation(model, parameters, data.shape(), data.classes().len(), run.engine(), key)?;
         let (ledger, affordable) = (Ledger::default(), plan.affordable_steps()?);
         Ok(Self { plan, run, key, data, model, parameters, optimizer, ledger, step: 0, affordable })
@@ -79,7 +84,7 @@ impl<'a> Trainer<'a> {
     /// Goes on from a checkpoint: the same parameters, optimiser, ledger and step, so that every later bit is the same.
     ///
     /// # Errors
-    /// When the checkpoint is of another plan, or its tensors do not fit the model.
+    /// When the checkpoint is of another plan or other records, or its tensors do not fit the model.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.plan() != self.plan {
             return Err(Error::Refused {
@@ -89,6 +94,10 @@ impl<'a> Trainer<'a> {
                     describe(self.plan)
                 ),
             });
+        }
+        if !checkpoint.is_of(self.data)? {
+            let reason = "the checkpoint was written for other records; going on with these would release two sums under one noise".to_string();
+            return Err(Error::Refused { reason });
         }
         checkpoint.restore(self.parameters, self.optimizer.as_mut())?;
         self.ledger = checkpoint.ledger().clone();
@@ -145,12 +154,16 @@ impl<'a> Trainer<'a> {
         self.step == self.affordable
     }
 
-    /// Everything needed to go on from here. It holds the key: whoever reads it can subtract the noise.
+    /// Everything needed to go on from here, with notes of the caller's own. It holds the key: whoever reads it can subtract
+    /// the noise.
     ///
     /// # Errors
-    /// When the tensors cannot be read from their device.
-    pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Checkpoint::new(self.plan, self.key, &self.ledger, self.step, self.parameters, self.optimizer.as_ref())
+    /// When the notes have no form in JSON, or the tensors cannot be read from their device.
+    pub fn checkpoint(&self, notes: &impl serde::Serialize) -> Result<Checkpoint> {
+        let notes =
+            serde_json::to_value(notes).map_err(|error| Error::value("notes", error, "something JSON can hold"))?;
+        let (spent, state) = ((&self.ledger, self.step), (self.parameters, self.optimizer.as_ref()));
+        Checkpoint::new(self.plan, self.key, self.data, spent, state, notes)
     }
 }
 

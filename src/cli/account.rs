@@ -24,6 +24,10 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 enum Question {
     /// The epsilon that a plan costs at a delta.
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example:\n  dpsgd account epsilon --noise-multiplier 1.1 --sampling-rate 0.01 --steps 1000 --delta 1e-5"
+    )]
     Epsilon {
         #[command(flatten)]
         event: EventArgs,
@@ -32,6 +36,10 @@ enum Question {
         delta: f64,
     },
     /// The delta that a plan costs at an epsilon.
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example:\n  dpsgd account delta --noise-multiplier 1.1 --sampling-rate 0.01 --steps 1000 --epsilon 2"
+    )]
     Delta {
         #[command(flatten)]
         event: EventArgs,
@@ -40,6 +48,10 @@ enum Question {
         epsilon: f64,
     },
     /// The smallest noise multiplier, or with --noise-multiplier the most steps, that an epsilon allows.
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Example:\n  dpsgd account calibrate --epsilon 2 --sampling-rate 0.01 --steps 1000 --delta 1e-5"
+    )]
     Calibrate {
         #[command(flatten)]
         event: EventArgs,
@@ -101,6 +113,11 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
 fn epsilon(args: &EventArgs, delta: f64) -> Result<Map<String, Value>> {
     let (accountant, delta) = (args.accountant()?, Delta::new(delta)?);
     let bound = accountant.epsilon(&args.event()?, delta)?;
+    if !bound.upper().is_finite() {
+        let reason =
+            format!("the accountant {} knows no finite epsilon for this event; raise the noise", bound.accountant());
+        return Err(Error::Refused { reason });
+    }
     Ok(args.answer([("epsilon", json!(bound)), ("delta", json!(delta))], accountant.as_ref(), &bound))
 }
 
@@ -116,17 +133,17 @@ fn calibrated(args: &EventArgs, epsilon: f64, delta: f64) -> Result<Map<String, 
     }
     let (accountant, target, delta) = (args.accountant()?, Epsilon::new(epsilon)?, Delta::new(delta)?);
     let rate = args.rate()?;
-    let (name, value, bound) = match (args.noise_multiplier, args.steps) {
+    let (name, value, bound, capped) = match (args.noise_multiplier, args.steps) {
         (None, Some(steps)) => {
             steps_in_range(steps)?;
             let event = |z| one(z, rate).repeated(steps);
             let found = calibrate::noise_multiplier(accountant.as_ref(), event, target, delta)?;
-            ("noise_multiplier", json!(found.value), found.bound)
+            ("noise_multiplier", json!(found.value), found.bound, found.capped)
         }
         (Some(z), None) => {
             let step = one(NoiseMultiplier::new(z)?, rate);
             let found = calibrate::steps(accountant.as_ref(), |n| step.clone().repeated(n), target, delta)?;
-            ("steps", json!(found.value), found.bound)
+            ("steps", json!(found.value), found.bound, found.capped)
         }
         (Some(_), Some(_)) => {
             return Err(Error::value(
@@ -144,7 +161,11 @@ fn calibrated(args: &EventArgs, epsilon: f64, delta: f64) -> Result<Map<String, 
         }
     };
     let head = [(name, value), ("epsilon", json!(bound)), ("delta", json!(delta))];
-    Ok(args.answer(head, accountant.as_ref(), &bound))
+    let mut answer = args.answer(head, accountant.as_ref(), &bound);
+    if capped {
+        answer.insert("note".into(), json!("the search ended at the edge of its range: the true value lies beyond"));
+    }
+    Ok(answer)
 }
 
 fn one(z: NoiseMultiplier, rate: Option<SamplingRate>) -> Event {

@@ -4,6 +4,7 @@ use super::{Ended, print};
 use clap_complete::Shell;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  dpsgd completions bash")]
 pub(super) struct Args {
     /// The shell.
     #[arg(value_enum)]

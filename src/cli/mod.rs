@@ -37,6 +37,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train a private model and state its privacy.
+    #[command(allow_negative_numbers = true)]
     Train(Box<train::Args>),
     /// Ask the accountant: epsilon, delta, or the noise a budget needs.
     Account(account::Args),
@@ -75,14 +76,34 @@ pub fn main() -> ExitCode {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(exit_code(&error))
+            let code = exit_code(&error);
+            note(&format!("error: {}", in_flags(error)));
+            ExitCode::from(code)
         }
     }
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<Error>().is_some_and(Error::is_refusal) { 1 } else { 2 }
+}
+
+/// The error as the user can act on it: a value that a flag has given is named by that flag.
+fn in_flags(error: anyhow::Error) -> String {
+    let (name, value, allowed) = match error.downcast_ref::<Error>() {
+        Some(Error::Value { name, value, allowed }) => (name.clone(), value.clone(), allowed.clone()),
+        Some(Error::OutOfDomain(error)) => (error.name.into(), error.value.to_string(), error.allowed.into()),
+        _ => return error.to_string(),
+    };
+    let flag = name.replace([' ', '_'], "-");
+    let known = |command: &clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some(&flag));
+    let cli = Cli::command();
+    let named = cli.get_subcommands().any(|command| known(command) || command.get_subcommands().any(known));
+    Error::value(if named { format!("--{flag}") } else { name }, value, allowed).to_string()
+}
+
+/// Tells something on stderr; nobody need listen.
+fn note(text: &str) {
+    writeln!(std::io::stderr().lock(), "{text}").ok();
 }
 
 /// Prints to stdout; a reader that has gone away is no error of ours.

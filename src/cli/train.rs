@@ -2,11 +2,12 @@
 
 use super::datasets::DataArgs;
 use super::progress::Watcher;
-use super::{Ended, Format, print};
+use super::{Ended, Format, note, print};
 use crate::checkpoint::Checkpoint;
 use crate::clip::ClipNorm;
 use crate::data::Dataset;
 use crate::evaluate::accuracy;
+use crate::journal::Journal;
 use crate::model::Architecture;
 use crate::nn::Parameters;
 use crate::optim::{Sgd, SgdConfig};
@@ -100,7 +101,7 @@ const EXAMPLES: &str = "Examples:
   dpsgd train --data people.csv --label income --range age=0:120 --holdout 0.2 --epsilon 1
   dpsgd train --data a9a --test-data a9a.t --epsilon 1
   dpsgd train --data train-images-idx3-ubyte.gz --test-data t10k-images-idx3-ubyte.gz --model cnn
-  dpsgd train --noise-multiplier 1.1 --epochs 40 --epsilon 2      (stops before epsilon exceeds 2)";
+  dpsgd train --noise-multiplier 4 --epochs 100 --epsilon 2      (stops before epsilon exceeds 2)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OptimizerName {
@@ -136,27 +137,29 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     let model = args.model.build(data.train.shape(), data.train.classes().len(), parameters.var_builder())?;
     let sgd = Box::new(Sgd::new(recipe.sgd)?);
     let mut trainer = Trainer::new(&plan, &run, &key, &data.train, &model, &parameters, sgd)?;
-    let directory = match (resumed, &args.out) {
+    let (directory, journal) = match (resumed, &args.out) {
         (Some((directory, checkpoint)), _) => {
+            let journal: Journal = checkpoint.notes()?;
+            same_recipe(journal.recipe(), &recipe)?;
             trainer.resume(&checkpoint)?;
-            Some(directory)
+            (Some(directory), journal)
         }
-        (None, Some(out)) => Some(RunDirectory::create(out)?),
-        (None, None) => None,
+        (None, Some(out)) => (Some(RunDirectory::create(out)?), Journal::new(recipe)),
+        (None, None) => (None, Journal::new(recipe)),
     };
     if !args.quiet {
-        announce(&plan, &recipe, &data.train);
+        announce(&plan, journal.recipe(), &data.train);
     }
 
-    let mut watcher = Watcher::new(&plan, trainer.step(), args.quiet);
+    let mut watcher = Watcher::new(&plan, trainer.step(), journal, args.quiet);
     let trained = trainer.train(|progress| {
         watcher.step(progress)?;
         Ok(if stop.load(Ordering::Relaxed) { Wish::Stop } else { Wish::Continue })
     });
-    let (training_seconds, examples_per_second) = watcher.finish();
+    let journal = watcher.finish();
     if let Some(directory) = directory.as_ref().filter(|_| trainer.step() > 0) {
         // Budget has been spent: whatever happens from here on, what it bought is on the disk.
-        directory.keep_checkpoint(&trainer.checkpoint()?)?;
+        directory.keep_checkpoint(&trainer.checkpoint(&journal)?)?;
     }
     trained?;
     if !trainer.is_done() {
@@ -169,30 +172,28 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     let report = Report::new(
         &plan,
         Findings {
-            recipe: &recipe,
+            journal: &journal,
             run: &run,
             key: &key,
             data: &data.train,
             ledger: trainer.ledger(),
-            steps: trainer.step(),
-            clipping: watcher.total,
             utility: Utility {
                 test_accuracy,
                 test_records: data.test.as_ref().map(Dataset::len),
                 test_data: data.test_origin,
             },
             cost: Cost {
-                training_seconds,
-                examples_per_second,
+                training_seconds: journal.seconds(),
+                examples_per_second: journal.clipping().examples as f64 / journal.seconds().max(1e-9),
                 peak_memory_bytes: report::peak_memory(),
                 threads: rayon::current_num_threads(),
             },
-            parameters: parameters.elements(),
+            parameters: &parameters,
             model_sha256,
         },
     )?;
     if let Some(directory) = &directory {
-        directory.keep_results(&report, trainer.ledger(), &model_bytes, &watcher.metrics)?;
+        directory.keep_results(&report, trainer.ledger(), &model_bytes, &journal)?;
     }
     match format {
         Format::Json => print(&report.to_json()?)?,
@@ -200,23 +201,33 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     }
     if !args.quiet {
         match &directory {
-            Some(directory) => eprintln!("kept in {}", directory.path().display()),
-            None => eprintln!("nothing was kept; add --out DIR to keep the model"),
+            Some(directory) => note(&format!("kept in {}", directory.path().display())),
+            None => note("nothing was kept; add --out DIR to keep the model"),
         }
     }
     Ok(Ended::Done)
 }
 
 fn interrupted(trainer: &Trainer<'_>, directory: Option<&RunDirectory>) -> Ended {
-    match directory {
-        Some(directory) => eprintln!(
-            "stopped after step {}; the checkpoint in {} holds the key, keep it private; go on with the same flags and --resume",
-            trainer.step(),
+    let step = trainer.step();
+    note(&match directory {
+        Some(directory) => format!(
+            "stopped after step {step}; the checkpoint in {} holds the key, keep it private; go on with the same flags and --resume",
             directory.path().display()
         ),
-        None => eprintln!("stopped after step {}; nothing was kept", trainer.step()),
-    }
+        None => format!("stopped after step {step}; nothing was kept"),
+    });
     Ended::Interrupted
+}
+
+/// Going on under another recipe would make a model that neither describes.
+fn same_recipe(then: &Recipe, now: &Recipe) -> Result<()> {
+    if then == now {
+        return Ok(());
+    }
+    let reason =
+        format!("the run was started under another recipe; resume with its flags\n  then: {then:?}\n  now:  {now:?}");
+    Err(Error::Refused { reason })
 }
 
 /// The first signal asks for a stop after the current step; a second one ends the process at once.
@@ -231,8 +242,14 @@ fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// More than any machine has use for, and few enough to start.
+const MOST_THREADS: usize = 1024;
+
 fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     let Some(threads) = threads else { return Ok(()) };
+    if threads.get() > MOST_THREADS {
+        return Err(Error::value("--threads", threads, format!("1 to {MOST_THREADS}")));
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads.get())
         .build_global()
@@ -241,7 +258,7 @@ fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
 
 fn announce(plan: &Plan, recipe: &Recipe, data: &Dataset) {
     let draft = plan.draft();
-    eprintln!(
+    note(&format!(
         "{}: {} records of shape {:?}, {} classes; model {}; {} steps of expected batch {}, noise multiplier {:.4}",
         recipe.data,
         data.len(),
@@ -251,7 +268,7 @@ fn announce(plan: &Plan, recipe: &Recipe, data: &Dataset) {
         draft.steps,
         draft.expected_batch,
         plan.noise_multiplier().get()
-    );
+    ));
 }
 
 impl Args {

@@ -27,19 +27,22 @@ pub trait Clip: Send + Sync {
     fn weights(&self, norms: &Norms) -> Vec<f64>;
 }
 
-/// The largest Euclidean norm an example may contribute: finite and positive.
+/// The largest Euclidean norm an example may contribute: from 1e-20 to 1e20.
+///
+/// Inside these limits, elements of a clipped gradient that underflow in f32 change its norm by far less than the slack that
+/// norms are rounded up by, and noise at this scale is an ordinary f32.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct ClipNorm(f64);
 
 impl ClipNorm {
     /// # Errors
-    /// When `value` is not finite or not positive.
+    /// When `value` is outside the limits.
     pub fn new(value: f64) -> Result<Self> {
-        if value.is_finite() && value > 0.0 {
+        if (1e-20..=1e20).contains(&value) {
             Ok(Self(value))
         } else {
-            Err(Error::value("clip norm", value, "a finite number above 0"))
+            Err(Error::value("clip norm", value, "a finite number above 0, from 1e-20 to 1e20"))
         }
     }
 

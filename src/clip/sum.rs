@@ -5,6 +5,7 @@ use crate::grad::{Norms, PerExample, Weights};
 use crate::nn::Parameters;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
 ///
@@ -18,7 +19,7 @@ pub struct ClippedSum {
 }
 
 /// What clipping did to a batch. Computed from private gradients and not privatised.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Clipping {
     /// Examples in the batch.
     pub examples: usize,
@@ -28,6 +29,27 @@ pub struct Clipping {
     pub dropped: usize,
     /// The sum of all finite gradient norms, before clipping.
     pub norms: f64,
+}
+
+impl Clipping {
+    /// The share of examples whose gradient was scaled down.
+    pub fn clipped_fraction(&self) -> f64 {
+        self.clipped as f64 / self.examples.max(1) as f64
+    }
+
+    /// The mean norm of finite gradients before clipping.
+    pub fn mean_norm(&self) -> f64 {
+        self.norms / (self.examples - self.dropped).max(1) as f64
+    }
+}
+
+impl std::ops::AddAssign for Clipping {
+    fn add_assign(&mut self, more: Self) {
+        self.examples += more.examples;
+        self.clipped += more.clipped;
+        self.dropped += more.dropped;
+        self.norms += more.norms;
+    }
 }
 
 impl ClippedSum {

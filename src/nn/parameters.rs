@@ -56,6 +56,20 @@ impl Parameters {
         self.lock().values().map(|var| var.elem_count()).sum()
     }
 
+    /// Whether every number is finite.
+    ///
+    /// # Errors
+    /// When the tensors cannot be read from their device.
+    pub fn is_finite(&self) -> Result<bool> {
+        for var in self.lock().values() {
+            let values: Vec<f64> = var.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
+            if !values.iter().all(|value| value.is_finite()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The element type of the parameters.
     pub fn dtype(&self) -> DType {
         self.dtype

@@ -2,7 +2,7 @@
 
 use super::{Report, statement};
 use crate::checkpoint::Checkpoint;
-use crate::clip::Clipping;
+use crate::journal::Journal;
 use crate::nn::Parameters;
 use crate::whole_file::{self, Readers};
 use crate::{Error, Result};
@@ -81,14 +81,14 @@ impl RunDirectory {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn keep_results(&self, report: &Report, ledger: &Ledger, model: &[u8], metrics: &Metrics) -> Result<()> {
+    pub fn keep_results(&self, report: &Report, ledger: &Ledger, model: &[u8], journal: &Journal) -> Result<()> {
         self.kept.set(true);
         let json = |ledger: &Ledger| serde_json::to_string_pretty(ledger);
         let ledger = json(ledger).map_err(|error| Error::value("ledger", error, "finite numbers"))? + "\n";
         let file = |name: &str, bytes: &[u8]| whole_file::write(&self.path.join(name), bytes, Readers::Everybody);
         file("model.safetensors", model)?;
         file("ledger.json", ledger.as_bytes())?;
-        file("metrics.csv", metrics.to_csv().as_bytes())?;
+        file("metrics.csv", journal.to_csv().as_bytes())?;
         file("statement.txt", statement(report).as_bytes())?;
         file("report.json", report.to_json()?.as_bytes())?;
         let checkpoint = self.path.join("checkpoint");
@@ -126,29 +126,4 @@ pub fn model_file(parameters: &Parameters) -> Result<(Vec<u8>, String)> {
 /// SHA-256 in hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What was measured along the way. All columns but the first two come from private gradients.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    rows: Vec<(u32, f64, Clipping)>,
-}
-
-impl Metrics {
-    /// Notes what the steps since the last note did, and the epsilon spent so far.
-    pub fn note(&mut self, step: u32, epsilon: f64, clipping: Clipping) {
-        self.rows.push((step, epsilon, clipping));
-    }
-
-    /// As CSV with a header.
-    pub fn to_csv(&self) -> String {
-        let mut text = String::from(
-            "step,epsilon_upper,examples_not_private,clipped_fraction_not_private,mean_gradient_norm_not_private\n",
-        );
-        for (step, epsilon, c) in &self.rows {
-            let (clipped, norm) = (c.clipped as f64 / c.examples.max(1) as f64, c.norms / c.examples.max(1) as f64);
-            text += &format!("{step},{epsilon},{},{clipped},{norm}\n", c.examples);
-        }
-        text
-    }
 }

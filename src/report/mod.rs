@@ -5,13 +5,14 @@ mod memory;
 mod statement;
 mod verify;
 
-pub use directory::{Metrics, RunDirectory, model_file};
+pub use directory::{RunDirectory, model_file};
 pub use memory::peak_memory;
 pub use statement::statement;
 pub use verify::{Verified, verify};
 
-use crate::clip::Clipping;
 use crate::data::Dataset;
+use crate::journal::Journal;
+use crate::nn::Parameters;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::run::Run;
@@ -56,6 +57,12 @@ pub struct Interval {
     pub upper: f64,
 }
 
+impl std::fmt::Display for Interval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to {} (estimate {})", self.lower, self.upper, self.estimate)
+    }
+}
+
 /// The guarantee and what it rests on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Privacy {
@@ -88,7 +95,7 @@ pub struct Privacy {
     /// Steps asked for.
     pub steps_asked: u32,
     /// Steps done: what the epsilon counts.
-    pub steps: u32,
+    pub steps: u64,
     /// The accountant that answered.
     pub accountant: String,
     /// Its version.
@@ -130,6 +137,8 @@ pub struct ModelFile {
     pub architecture: String,
     /// Its trained numbers.
     pub parameters: usize,
+    /// Whether all of them are finite; otherwise training diverged and the model is of no use.
+    pub finite: bool,
     /// The shape of one record it takes.
     pub input_shape: Vec<usize>,
     /// The names of its classes, in the order of its outputs.
@@ -160,8 +169,8 @@ pub struct Versions {
 
 /// What a report is made of, apart from the plan.
 pub struct Findings<'a> {
-    /// What was learnt and how.
-    pub recipe: &'a Recipe,
+    /// What was learnt and how, and what happened on the way.
+    pub journal: &'a Journal,
     /// Where and in what pieces.
     pub run: &'a Run,
     /// The key, of which only the origin is told.
@@ -170,29 +179,24 @@ pub struct Findings<'a> {
     pub data: &'a Dataset,
     /// What was spent.
     pub ledger: &'a Ledger,
-    /// Steps done.
-    pub steps: u32,
-    /// What clipping did, summed over all steps.
-    pub clipping: Clipping,
     /// What the model is good for.
     pub utility: Utility,
     /// What the run took.
     pub cost: Cost,
     /// The trained numbers.
-    pub parameters: usize,
+    pub parameters: &'a Parameters,
     /// SHA-256 of the model file.
     pub model_sha256: String,
 }
 
-impl Report {
-    /// States what `plan` and its ledger add up to.
+impl Privacy {
+    /// What `plan` and the ledger of its run add up to.
     ///
     /// # Errors
     /// When the accountant refuses the ledger.
-    pub fn new(plan: &Plan, found: Findings<'_>) -> Result<Self> {
-        let bound = plan.epsilon(&found.ledger.event())?;
-        let draft = plan.draft();
-        let privacy = Privacy {
+    pub fn new(plan: &Plan, ledger: &Ledger, key: Origin) -> Result<Self> {
+        let (draft, bound) = (plan.draft(), plan.epsilon(&ledger.event())?);
+        Ok(Self {
             epsilon: Interval { lower: bound.lower(), estimate: bound.estimate(), upper: bound.upper() },
             delta: draft.delta,
             budget: draft.budget,
@@ -207,35 +211,47 @@ impl Report {
             mechanism: "gaussian".into(),
             noise_multiplier: plan.noise_multiplier(),
             steps_asked: draft.steps,
-            steps: found.steps,
+            steps: ledger.steps(),
             accountant: bound.accountant().into(),
             accountant_version: dp_accountant::VERSION.into(),
             generator: "ChaCha20".into(),
-            key: found.key.origin(),
-        };
+            key,
+        })
+    }
+}
+
+impl Report {
+    /// States what `plan` and its ledger add up to.
+    ///
+    /// # Errors
+    /// When the accountant refuses the ledger.
+    pub fn new(plan: &Plan, found: Findings<'_>) -> Result<Self> {
+        let privacy = Privacy::new(plan, found.ledger, found.key.origin())?;
+        let recipe = found.journal.recipe();
         let model = ModelFile {
-            architecture: found.recipe.model.name().into(),
-            parameters: found.parameters,
+            architecture: recipe.model.name().into(),
+            parameters: found.parameters.elements(),
+            finite: found.parameters.is_finite()?,
             input_shape: found.data.shape().to_vec(),
             classes: found.data.classes().to_vec(),
             sha256: found.model_sha256,
         };
-        let finite = (found.clipping.examples - found.clipping.dropped).max(1) as f64;
+        let clipping = found.journal.clipping();
         let not_private = NotPrivate {
-            clipped_fraction: found.clipping.clipped as f64 / found.clipping.examples.max(1) as f64,
-            mean_gradient_norm: found.clipping.norms / finite,
-            dropped_examples: found.clipping.dropped,
+            clipped_fraction: clipping.clipped_fraction(),
+            mean_gradient_norm: clipping.mean_norm(),
+            dropped_examples: clipping.dropped,
         };
         let versions =
             Versions { dpsgd: env!("CARGO_PKG_VERSION").into(), dp_accountant: dp_accountant::VERSION.into() };
         Ok(Self {
-            assumptions: assumptions(&privacy, found.data, found.utility.test_data.as_deref()),
+            assumptions: assumptions(&privacy, &model, found.data, found.utility.test_data.as_deref()),
             privacy,
             utility: found.utility,
             cost: found.cost,
             model,
             not_private,
-            recipe: found.recipe.clone(),
+            recipe: recipe.clone(),
             run: found.run.clone(),
             plan: plan.clone(),
             versions,
@@ -253,7 +269,7 @@ impl Report {
 }
 
 /// What must hold for the guarantee to hold, in full sentences.
-fn assumptions(privacy: &Privacy, data: &Dataset, test_data: Option<&str>) -> Vec<String> {
+fn assumptions(privacy: &Privacy, model: &ModelFile, data: &Dataset, test_data: Option<&str>) -> Vec<String> {
     let mut list = vec![
         "A person with several records has several units: the guarantee for that person is weaker.".to_string(),
         format!(
@@ -277,6 +293,12 @@ fn assumptions(privacy: &Privacy, data: &Dataset, test_data: Option<&str>) -> Ve
             privacy.delta,
             1.0 / privacy.records as f64
         ));
+    }
+    if !model.finite {
+        list.push(
+            "WARNING: training diverged: parameters of the model are not finite. The privacy is spent all the same."
+                .into(),
+        );
     }
     if let Some(test_data) = test_data {
         list.push(format!(

@@ -22,14 +22,15 @@ pub fn statement(report: &Report) -> String {
     line(
         "sampler",
         format!(
-            "Poisson, rate {} (expected batch {} of {} records)",
+            "{}, rate {} (expected batch {} of {} records)",
+            capital(&p.sampler),
             round(p.sampling_rate),
             p.expected_batch,
             p.records
         ),
     );
-    line("clipping", format!("per example, flat, clip norm {}", p.clip_norm));
-    line("mechanism", format!("Gaussian, noise multiplier {}", round(p.noise_multiplier.get())));
+    line("clipping", format!("per example, {}, clip norm {}", p.clipping, p.clip_norm));
+    line("mechanism", format!("{}, noise multiplier {}", capital(&p.mechanism), round(p.noise_multiplier.get())));
     line("steps", format!("{} asked, {} done", p.steps_asked, p.steps));
     line("accountant", format!("{} of dp-accountant {}", p.accountant, p.accountant_version));
     line(
@@ -96,6 +97,12 @@ fn relation(relation: Relation) -> &'static str {
         Relation::Replace => "replace one record (sensitivity: twice the clip norm)",
         Relation::ZeroOut => "replace one record by nothing (sensitivity: the clip norm)",
     }
+}
+
+/// Poisson and Gauss are names.
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Four decimals, never below the value: a promise is not rounded down.
