@@ -1,6 +1,6 @@
 //! `dpsgd train`: data in, private model and statement out.
 
-use super::datasets::DataArgs;
+use super::datasets::{DataArgs, Datasets};
 use super::progress::Watcher;
 use super::{Ended, Format, note, print};
 use crate::checkpoint::Checkpoint;
@@ -8,8 +8,8 @@ use crate::clip::ClipNorm;
 use crate::data::Dataset;
 use crate::evaluate::accuracy;
 use crate::journal::Journal;
-use crate::model::Architecture;
-use crate::nn::Parameters;
+use crate::model::{Architecture, Classifier};
+use crate::nn::{Parameters, Sequential};
 use crate::optim::{Sgd, SgdConfig};
 use crate::plan::{Draft, Plan, Unit};
 use crate::recipe::{Defaults, Recipe};
@@ -167,8 +167,6 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     }
 
     let (model_bytes, model_sha256) = model_file(&parameters)?;
-    let evaluate = |test| accuracy(&model, test, &parameters, run.physical_batch);
-    let test_accuracy = data.test.as_ref().map(evaluate).transpose()?;
     let report = Report::new(
         &plan,
         Findings {
@@ -177,17 +175,8 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
             key: &key,
             data: &data.train,
             ledger: trainer.ledger(),
-            utility: Utility {
-                test_accuracy,
-                test_records: data.test.as_ref().map(Dataset::len),
-                test_data: data.test_origin,
-            },
-            cost: Cost {
-                training_seconds: journal.seconds(),
-                examples_per_second: journal.clipping().examples as f64 / journal.seconds().max(1e-9),
-                peak_memory_bytes: report::peak_memory(),
-                threads: rayon::current_num_threads(),
-            },
+            utility: utility(&model, &data, &parameters, &run)?,
+            cost: cost(&journal),
             parameters: &parameters,
             model_sha256,
         },
@@ -206,6 +195,24 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         }
     }
     Ok(Ended::Done)
+}
+
+fn utility(model: &Classifier<Sequential>, data: &Datasets, parameters: &Parameters, run: &Run) -> Result<Utility> {
+    let evaluate = |test| accuracy(model, test, parameters, run.physical_batch);
+    Ok(Utility {
+        test_accuracy: data.test.as_ref().map(evaluate).transpose()?,
+        test_records: data.test.as_ref().map(Dataset::len),
+        test_data: data.test_origin.clone(),
+    })
+}
+
+fn cost(journal: &Journal) -> Cost {
+    Cost {
+        training_seconds: journal.seconds(),
+        examples_per_second: journal.clipping().examples as f64 / journal.seconds().max(1e-9),
+        peak_memory_bytes: report::peak_memory(),
+        threads: rayon::current_num_threads(),
+    }
 }
 
 fn interrupted(trainer: &Trainer<'_>, directory: Option<&RunDirectory>) -> Ended {
