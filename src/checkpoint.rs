@@ -18,14 +18,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Everything needed to go on with a run as if it had not stopped.
-#[derive(Debug)]
 pub struct Checkpoint {
     state: State,
     tensors: HashMap<String, Tensor>,
     path: std::path::PathBuf,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct State {
     format: u32,
     plan: Plan,
@@ -37,6 +36,12 @@ struct State {
     data: String,
     /// Whatever the caller wants to find again.
     notes: serde_json::Value,
+}
+
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoint").field("step", &self.state.step).finish_non_exhaustive()
+    }
 }
 
 /// The version of the layout; a file of another one is refused.
@@ -154,7 +159,7 @@ impl Checkpoint {
             .iter()
             .filter_map(|(name, tensor)| Some((name.strip_prefix("parameter.")?.to_string(), tensor.clone())));
         parameters.load(&of_model.collect(), &self.path)?;
-        optimizer.restore(&|name| {
+        optimizer.restore(parameters.len(), &|name| {
             let tensor = self.tensors.get(&format!("optimizer.{name}"));
             let tensor = tensor.ok_or_else(|| unreadable(&self.path, format!("no tensor optimizer.{name}")))?;
             Ok(tensor.to_device(parameters.device())?)

@@ -18,9 +18,9 @@
 //! | [`clip`] | the one door into a sum |
 //! | [`noise`] | the one door out of it |
 //! | [`optim`] | optimisers, which see releases only |
-//! | [`plan`], [`run`] | what the guarantee depends on, and what it does not |
-//! | [`train`] | the loop |
-//! | [`checkpoint`], [`report`] | what a run leaves behind |
+//! | [`plan`], [`run`], [`recipe`] | what the guarantee depends on, what it does not, what is learnt |
+//! | [`train`], [`evaluate`] | the loop, and what the model is good for |
+//! | [`checkpoint`], [`journal`], [`report`] | what a run leaves behind |
 //! | [`seed`] | one key, and a stream for every role and step |
 //!
 //! The accountant is a crate of its own, [`dp_accountant`].

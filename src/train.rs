@@ -53,7 +53,8 @@ pub enum Wish {
 }
 
 impl<'a> Trainer<'a> {
-    /// Checks that plan, data and model belong together, before any budget is spent.
+    /// Checks that plan, data and model belong together, before any budget is spent. `key` must be fresh: noise is a function
+    /// of key and step, and two runs with one key on different data would share it.
     ///
     /// # Errors
     /// When the plan's record count is not the data's, when the accountant cannot state the plan's cost, when the isolation
@@ -84,7 +85,8 @@ impl<'a> Trainer<'a> {
     /// Goes on from a checkpoint: the same parameters, optimiser, ledger and step, so that every later bit is the same.
     ///
     /// # Errors
-    /// When the checkpoint is of another plan or other records, or its tensors do not fit the model.
+    /// When the checkpoint is of another plan, key or other records, when its ledger is not what its steps cost, or when its
+    /// tensors do not fit the model.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.plan() != self.plan {
             return Err(Error::Refused {
@@ -97,6 +99,13 @@ impl<'a> Trainer<'a> {
         }
         if !checkpoint.is_of(self.data)? {
             let reason = "the checkpoint was written for other records; going on with these would release two sums under one noise".to_string();
+            return Err(Error::Refused { reason });
+        }
+        // The file could have been changed: what it says was spent must be what its steps cost.
+        let spent = self.plan.step_event()?.repeated(u64::from(checkpoint.step()));
+        if checkpoint.ledger().event() != spent || checkpoint.step() > self.affordable || checkpoint.key()? != *self.key
+        {
+            let reason = "the ledger, step and key of the checkpoint are not those of one run of this plan".to_string();
             return Err(Error::Refused { reason });
         }
         checkpoint.restore(self.parameters, self.optimizer.as_mut())?;
@@ -122,8 +131,8 @@ impl<'a> Trainer<'a> {
 
             let (release, event) = mechanism.release(sum)?;
             self.ledger.record(sampler.amplify(event));
-            self.optimizer.step(self.parameters, release)?;
             self.step += 1;
+            self.optimizer.step(self.parameters, release)?;
 
             let progress = Progress { step: self.step, of: self.affordable, ledger: &self.ledger, clipping };
             if watch(&progress)? == Wish::Stop {

@@ -18,6 +18,8 @@ pub(crate) enum Readers {
 pub(crate) fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    // One that a process of this number left behind may have other readers.
+    fs::remove_file(&partial).ok();
     let written = create(&partial, readers).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
@@ -34,7 +36,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
 
 fn create(path: &Path, readers: Readers) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     if readers == Readers::Owner {
         use std::os::unix::fs::OpenOptionsExt;

@@ -3,7 +3,9 @@
 use super::{Ended, Format, print};
 use crate::{Error, Place, Result};
 use clap::{Subcommand, ValueEnum};
-use dp_accountant::{Accountant, Bound, Delta, Epsilon, Event, NoiseMultiplier, Relation, SamplingRate, calibrate};
+use dp_accountant::{
+    Accountant, Bound, Delta, Epsilon, Event, Ledger, NoiseMultiplier, Relation, SamplingRate, calibrate,
+};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -19,7 +21,7 @@ const EXAMPLES: &str = "Examples:
   dpsgd account delta --noise-multiplier 1.1 --sampling-rate 0.01 --steps 1000 --epsilon 2
   dpsgd account calibrate --epsilon 2 --sampling-rate 0.01 --steps 1000 --delta 1e-5
   dpsgd account calibrate --epsilon 2 --sampling-rate 0.01 --noise-multiplier 1.1 --delta 1e-5   (the most steps)
-  dpsgd account epsilon --event ledger-event.json --delta 1e-5";
+  dpsgd account epsilon --event model/ledger.json --delta 1e-5";
 
 #[derive(Debug, Subcommand)]
 enum Question {
@@ -78,7 +80,7 @@ struct EventArgs {
     /// How records are sampled.
     #[arg(long, value_enum, default_value_t = SamplingArg::Poisson)]
     sampling: SamplingArg,
-    /// An event of any kind as JSON, instead of the four flags above; `-` reads stdin.
+    /// An event of any kind, or a ledger, as JSON, instead of the four flags above; `-` reads stdin.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["noise_multiplier", "sampling_rate", "steps", "sampling"])]
     event: Option<PathBuf>,
     /// The accountant: auto, analytic or rdp.
@@ -210,6 +212,9 @@ impl EventArgs {
             } else {
                 std::fs::read_to_string(path).map_err(Error::io("read", path))?
             };
+            if let Ok(ledger) = serde_json::from_str::<Ledger>(&text) {
+                return Ok(ledger.event());
+            }
             return serde_json::from_str(&text).map_err(|error| {
                 let place = Place::line(path, error.line() as u64);
                 Error::data(place, error.to_string(), "an event, such as {\"gaussian\": {\"noise_multiplier\": 1.1}}")

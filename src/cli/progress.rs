@@ -58,7 +58,8 @@ impl<'a> Watcher<'a> {
 
     fn show(&mut self, progress: &Progress<'_>, epsilon: f64) {
         let speed = self.examples as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
-        let message = format!("epsilon {epsilon:.3}  {speed:.0} examples/s");
+        // A promise is not rounded down.
+        let message = format!("epsilon {:.3}  {speed:.0} examples/s", (epsilon * 1e3).ceil() / 1e3);
         if let Some(bar) = &self.bar {
             bar.set_message(message);
         } else if !self.quiet && (self.last_line.elapsed() >= BETWEEN_LINES || progress.step == progress.of) {
@@ -69,12 +70,18 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// The journal, with the time of this watch added.
-    pub(super) fn finish(mut self) -> Journal {
+    /// The journal so far, with the time of this watch added.
+    pub(super) fn journal(&self) -> Journal {
+        let mut journal = self.journal.clone();
+        journal.add_seconds(self.started.elapsed().as_secs_f64());
+        journal
+    }
+
+    /// The journal of the whole run; the bar goes away.
+    pub(super) fn finish(self) -> Journal {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.journal.add_seconds(self.started.elapsed().as_secs_f64());
-        self.journal
+        self.journal()
     }
 }

@@ -25,6 +25,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -80,7 +81,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     out: Option<PathBuf>,
     /// Go on with the interrupted run in --out; give the same flags again.
-    #[arg(long, requires = "out", conflicts_with = "seed", help_heading = "Run")]
+    #[arg(long, requires = "out", help_heading = "Run")]
     resume: bool,
     /// Records in memory at a time: bounds memory and changes nothing else.
     #[arg(long, value_name = "N", help_heading = "Run")]
@@ -124,9 +125,11 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     let stop = stop_on_signal()?;
     start_threads(args.threads)?;
     let resumed = args.resume_from()?;
-    let key = match (&resumed, args.seed) {
-        (Some((_, checkpoint)), _) => checkpoint.key()?,
-        (None, Some(seed)) => Key::from_seed(seed),
+    let key = match (&resumed, args.seed.map(Key::from_seed)) {
+        (Some((_, checkpoint)), None) => checkpoint.key()?,
+        (Some((_, checkpoint)), Some(key)) if key == checkpoint.key()? => key,
+        (Some(_), Some(_)) => return Err(Error::value("--seed", "another one", "the seed of the run, or none").into()),
+        (None, Some(key)) => key,
         (None, None) => Key::from_os()?,
     };
     let run = args.run();
@@ -148,19 +151,26 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         (None, None) => (None, Journal::new(recipe)),
     };
     if !args.quiet {
-        announce(&plan, journal.recipe(), &data.train);
+        announce(&plan, journal.recipe(), &data.train)?;
     }
 
     let mut watcher = Watcher::new(&plan, trainer.step(), journal, args.quiet);
-    let trained = trainer.train(|progress| {
-        watcher.step(progress)?;
-        Ok(if stop.load(Ordering::Relaxed) { Wish::Stop } else { Wish::Continue })
-    });
+    let trained = loop {
+        let since = Instant::now();
+        let pause = || directory.is_some() && since.elapsed() >= BETWEEN_CHECKPOINTS;
+        let trained = trainer.train(|progress| {
+            watcher.step(progress)?;
+            Ok(if stop.load(Ordering::Relaxed) || pause() { Wish::Stop } else { Wish::Continue })
+        });
+        if let Some(directory) = directory.as_ref().filter(|_| trainer.step() > 0) {
+            // Budget has been spent: whatever happens from here on, what it bought is on the disk.
+            directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?;
+        }
+        if trained.is_err() || trainer.is_done() || stop.load(Ordering::Relaxed) {
+            break trained;
+        }
+    };
     let journal = watcher.finish();
-    if let Some(directory) = directory.as_ref().filter(|_| trainer.step() > 0) {
-        // Budget has been spent: whatever happens from here on, what it bought is on the disk.
-        directory.keep_checkpoint(&trainer.checkpoint(&journal)?)?;
-    }
     trained?;
     if !trainer.is_done() {
         return Ok(interrupted(&trainer, directory.as_ref()));
@@ -249,6 +259,9 @@ fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// How much work a crash can undo. A checkpoint takes far less time than this.
+const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(30);
+
 /// More than any machine has use for, and few enough to start.
 const MOST_THREADS: usize = 1024;
 
@@ -263,8 +276,7 @@ fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
         .map_err(|error| Error::value("--threads", format!("{threads} ({error})"), "a number the system can start"))
 }
 
-fn announce(plan: &Plan, recipe: &Recipe, data: &Dataset) {
-    let draft = plan.draft();
+fn announce(plan: &Plan, recipe: &Recipe, data: &Dataset) -> Result<()> {
     note(&format!(
         "{}: {} records of shape {:?}, {} classes; model {}; {} steps of expected batch {}, noise multiplier {:.4}",
         recipe.data,
@@ -272,10 +284,11 @@ fn announce(plan: &Plan, recipe: &Recipe, data: &Dataset) {
         data.shape(),
         data.classes().len(),
         recipe.model.name(),
-        draft.steps,
-        draft.expected_batch,
+        plan.affordable_steps()?,
+        plan.draft().expected_batch,
         plan.noise_multiplier().get()
     ));
+    Ok(())
 }
 
 impl Args {

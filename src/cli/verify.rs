@@ -5,7 +5,7 @@ use crate::report;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  dpsgd train --out model && dpsgd verify model")]
+#[command(after_help = "Example:\n  dpsgd train --out verified && dpsgd verify verified")]
 pub(super) struct Args {
     /// The directory that `train --out` wrote.
     directory: PathBuf,

@@ -29,8 +29,7 @@ pub trait Clip: Send + Sync {
 
 /// The largest Euclidean norm an example may contribute: from 1e-20 to 1e20.
 ///
-/// Inside these limits, elements of a clipped gradient that underflow in f32 change its norm by far less than the slack that
-/// norms are rounded up by, and noise at this scale is an ordinary f32.
+/// Inside these limits the weight of any f32 gradient is an ordinary f64, and noise at this scale an ordinary f32.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct ClipNorm(f64);

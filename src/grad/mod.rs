@@ -21,7 +21,8 @@ pub(crate) use bias::Bias;
 pub(crate) use tape::{Cotangent, Rule, check_parameter};
 pub(crate) use weight::{Inputs, Weight};
 
-use crate::Result;
+use crate::kernel::norm_bound;
+use crate::{Error, Result};
 use candle_core::Tensor;
 
 /// The gradients of a batch of examples, as something that can be measured and then summed once.
@@ -41,7 +42,9 @@ pub trait PerExample {
     /// When the tensors of the records do not fit together.
     fn norms(&mut self, groups: &[usize]) -> Result<Norms>;
 
-    /// The sum over examples of weight times gradient, a tensor for each parameter in name order.
+    /// The sum over examples of weight times gradient, a tensor for each parameter in name order, in f64 on the CPU.
+    ///
+    /// It is summed in f64, so that how one example rounds hardly depends on the others.
     ///
     /// `weights[i][k]` is the weight of example `i` in group `k`. An example of weight zero is not read: its gradient may hold NaN.
     ///
@@ -58,19 +61,26 @@ pub struct Norms {
 }
 
 impl Norms {
-    /// From squared bounds added up parameter by parameter: `squares[j][i]` of example `i` belongs to `groups[j]`.
-    pub fn from_squares(batch: usize, groups: &[usize], squares: &[Vec<f64>]) -> Self {
-        let count = groups.iter().max().map_or(1, |last| last + 1);
-        let mut values = vec![0.0; batch * count];
-        for (group, squares) in groups.iter().zip(squares) {
-            for (i, square) in squares.iter().enumerate() {
-                values[i * count + group] += square;
-            }
+    /// From bounds for each parameter: `norms[j][i]` of example `i` belongs to `groups[j]`.
+    ///
+    /// # Errors
+    /// When a parameter has no group, or not one bound for each example.
+    pub fn new(batch: usize, groups: &[usize], norms: &[Vec<f64>]) -> Result<Self> {
+        if groups.len() != norms.len() || norms.iter().any(|norms| norms.len() != batch) {
+            let reason = format!(
+                "{} groups and norms of {:?} examples for a batch of {batch}",
+                groups.len(),
+                norms.iter().map(Vec::len)
+            );
+            return Err(Error::Model { reason });
         }
-        // Adding n squares in f64 loses at most n roundings of 2^-53 each, and the root one more.
-        let slack = 1.0 + (groups.len() + 4) as f64 * f64::EPSILON;
-        values.iter_mut().for_each(|value| *value = value.sqrt() * slack);
-        Self { groups: count, values }
+        let count = groups.iter().max().map_or(1, |last| last + 1);
+        let group_norm = |i: usize, group: usize| {
+            let mine = groups.iter().zip(norms).filter(|(other, _)| **other == group);
+            norm_bound(mine.map(|(_, norms)| norms[i]))
+        };
+        let values = (0..batch).flat_map(|i| (0..count).map(move |group| (i, group)));
+        Ok(Self { groups: count, values: values.map(|(i, group)| group_norm(i, group)).collect() })
     }
 
     /// How many groups.
@@ -102,8 +112,10 @@ impl Weights {
         Self { parameter_groups, groups, values }
     }
 
-    /// The weights of every example for parameter `j`.
+    /// The weights of every example for parameter `j`; of a parameter nobody spoke of, zeros.
     pub fn of_parameter(&self, j: usize) -> Vec<f64> {
-        self.values.chunks(self.groups).map(|row| row[self.parameter_groups[j]]).collect()
+        let weight =
+            |row: &[f64]| self.parameter_groups.get(j).and_then(|group| row.get(*group)).copied().unwrap_or(0.0);
+        self.values.chunks(self.groups).map(weight).collect()
     }
 }

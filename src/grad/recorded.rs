@@ -1,13 +1,13 @@
 //! Per-example gradients read off a tape.
 
 use super::tape::{Cotangent, Record, Rule};
-use super::weight::sum_of_rows;
+use super::weight::{norms_of_rows, sum_of_rows};
 use super::{Engine, Norms, PerExample, Tape, Weights};
 use crate::model::Model;
 use crate::nn::Parameters;
 use crate::{Error, Result};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 /// The gradients of one physical batch: for each parameter, in name order, the records its uses left.
 #[derive(Debug)]
@@ -91,16 +91,16 @@ impl Records {
         Ok(Self { var, uses, gradients: None })
     }
 
-    /// Upper bounds on the squared norms. A parameter used more than once has the norm of its summed gradient, never
+    /// Upper bounds on the norms. A parameter used more than once has the norm of its summed gradient, never
     /// the sum of the norms of its uses.
     fn measure(&mut self) -> Result<Vec<f64>> {
         if let [(rule, cotangent)] = self.uses.as_slice() {
-            let (squares, gradients) = match rule {
+            let (norms, gradients) = match rule {
                 Rule::Weight(weight) => weight.measure(cotangent)?,
                 Rule::Bias(bias) => bias.measure(cotangent)?,
             };
             self.gradients = gradients;
-            return Ok(squares);
+            return Ok(norms);
         }
         let mut sum: Option<Tensor> = None;
         for (rule, cotangent) in &self.uses {
@@ -113,42 +113,38 @@ impl Records {
                 None => gradient,
             });
         }
-        let slack = (1.0 + 8.0 * crate::kernel::unit_roundoff(self.var.dtype())?).powi(2);
-        let squares = match &sum {
-            Some(sum) => super::weight::norms_of_rows(sum)?,
-            None => Vec::new(),
-        };
+        let norms = sum.as_ref().map_or(Ok(Vec::new()), norms_of_rows)?;
         self.gradients = sum;
-        Ok(squares.into_iter().map(|norm| norm * norm * slack).collect())
+        Ok(norms)
     }
 
     fn weighted_sum(mut self, weights: &[f64]) -> Result<Tensor> {
         if self.gradients.is_none() && self.uses.len() > 1 {
             self.measure()?;
         }
-        let device = self.var.device();
         // Selection, not multiplication: zero times NaN is NaN.
         let kept: Vec<u32> = (0..weights.len() as u32).filter(|i| weights[*i as usize] != 0.0).collect();
         if kept.is_empty() {
-            return Ok(self.var.zeros_like()?);
+            return Ok(Tensor::zeros(self.var.shape(), DType::F64, &Device::Cpu)?);
         }
         let weights: Vec<f64> = kept.iter().map(|i| weights[*i as usize]).collect();
         let count = weights.len();
-        let weights = Tensor::from_vec(weights, count, device)?.to_dtype(self.var.dtype())?;
-        let rows = Tensor::from_vec(kept, count, device)?;
+        let rows = Tensor::from_vec(kept, count, self.var.device())?;
         let select = |tensor: &Tensor| -> candle_core::Result<Tensor> {
             if count == tensor.dim(0)? { Ok(tensor.clone()) } else { tensor.contiguous()?.index_select(&rows, 0) }
         };
-        let sum = match (&self.gradients, self.uses.as_slice()) {
+        let sum = match (&self.gradients, self.uses.first()) {
             (Some(gradients), _) => sum_of_rows(&select(gradients)?, &weights)?,
-            (None, [(Rule::Weight(weight), cotangent)]) => {
+            (None, Some((Rule::Weight(weight), cotangent))) => {
                 let weight = if count == cotangent.dim(0)? { weight.clone() } else { weight.select(&rows)? };
                 weight.weighted_sum(&select(cotangent)?, &weights)?
             }
-            (None, [(Rule::Bias(bias), cotangent)]) => sum_of_rows(&bias.instantiate(&select(cotangent)?)?, &weights)?,
-            (None, _) => self.var.zeros_like()?,
+            (None, Some((Rule::Bias(bias), cotangent))) => {
+                sum_of_rows(&bias.instantiate(&select(cotangent)?)?, &weights)?
+            }
+            (None, None) => Tensor::zeros(self.var.shape(), DType::F64, &Device::Cpu)?,
         };
-        Ok(sum.reshape(self.var.shape())?)
+        Ok(sum.to_device(&Device::Cpu)?.reshape(self.var.shape())?)
     }
 }
 
@@ -158,8 +154,8 @@ impl PerExample for Recorded {
     }
 
     fn norms(&mut self, groups: &[usize]) -> Result<Norms> {
-        let squares = self.parameters.iter_mut().map(Records::measure).collect::<Result<Vec<_>>>()?;
-        Ok(Norms::from_squares(self.batch, groups, &squares))
+        let norms = self.parameters.iter_mut().map(Records::measure).collect::<Result<Vec<_>>>()?;
+        Norms::new(self.batch, groups, &norms)
     }
 
     fn weighted_sum(self, weights: &Weights) -> Result<Vec<Tensor>> {
@@ -202,25 +198,19 @@ impl PerExample for Written {
     }
 
     fn norms(&mut self, groups: &[usize]) -> Result<Norms> {
-        let mut squares = Vec::new();
-        for gradient in &self.gradients {
-            let norms = if self.batch == 0 {
-                Vec::new()
-            } else {
-                super::weight::norms_of_rows(&gradient.reshape((self.batch, ()))?)?
-            };
-            let slack = (1.0 + 8.0 * crate::kernel::unit_roundoff(gradient.dtype())?).powi(2);
-            squares.push(norms.into_iter().map(|norm| norm * norm * slack).collect());
-        }
-        Ok(Norms::from_squares(self.batch, groups, &squares))
+        let norms = |gradient: &Tensor| match self.batch {
+            0 => Ok(Vec::new()),
+            batch => Ok(norms_of_rows(&gradient.reshape((batch, ()))?)?),
+        };
+        Norms::new(self.batch, groups, &self.gradients.iter().map(norms).collect::<Result<Vec<_>>>()?)
     }
 
     fn weighted_sum(self, weights: &Weights) -> Result<Vec<Tensor>> {
         let sum = |(j, gradient): (usize, &Tensor)| -> Result<Tensor> {
-            let shape = &gradient.dims()[1..];
-            let mut total = Tensor::zeros(shape, gradient.dtype(), gradient.device())?;
+            let mut total = Tensor::zeros(&gradient.dims()[1..], DType::F64, &Device::Cpu)?;
             for (i, weight) in weights.of_parameter(j).into_iter().enumerate().filter(|(_, weight)| *weight != 0.0) {
-                total = (total + (gradient.get(i)? * weight)?)?;
+                let example = gradient.get(i)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+                total = (total + (example * weight)?)?;
             }
             Ok(total)
         };

@@ -7,8 +7,8 @@
 use super::tape::Route;
 use crate::kernel::outer::{self, row_norms, weighted_rows};
 use crate::kernel::patches::Patches;
-use crate::kernel::{Real, dispatch, read, unit_roundoff};
-use candle_core::{D, Result, Tensor, bail};
+use crate::kernel::{Real, dispatch, read};
+use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 /// The inputs of all examples, without a graph behind them.
 #[derive(Debug, Clone)]
@@ -52,39 +52,37 @@ impl Weight {
         }
     }
 
-    /// Upper bounds on the squared gradient norms, and the gradients `(batch, groups p d)` if they were formed.
+    /// Upper bounds on the gradient norms, and the gradients `(batch, groups p d)` if they were formed.
     pub(crate) fn measure(&self, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Tensor>)> {
-        let batch = cotangents.dim(0)?;
-        // The weight's rounding, the weighted cotangent's, the product's and the store's: four roundings, doubled.
-        let slack = (1.0 + 8.0 * unit_roundoff(cotangents.dtype())?).powi(2);
-        let (norms, kept) = if self.ghost(batch) {
-            (self.ghost_norms(cotangents)?, None)
-        } else {
-            let gradients = self.instantiate(cotangents)?;
-            (norms_of_rows(&gradients)?, Some(gradients))
-        };
-        Ok((norms.into_iter().map(|norm| norm * norm * slack).collect(), kept))
+        if self.ghost(cotangents.dim(0)?) {
+            return Ok((self.ghost_norms(cotangents)?, None));
+        }
+        let gradients = self.instantiate(cotangents)?;
+        Ok((norms_of_rows(&gradients)?, Some(gradients)))
     }
 
     fn ghost_norms(&self, cotangents: &Tensor) -> Result<Vec<f64>> {
-        if let Inputs::Portable(a) = &self.inputs {
-            let g = self.portable_cotangents(cotangents)?;
-            let gram_a = a.matmul(&a.t()?)?;
-            let gram_g = g.t()?.matmul(&g)?;
-            // Axis by axis: the rounding of the sum then grows with the positions, not with their square.
-            let square = to_f64((gram_a * gram_g)?.sum(D::Minus1)?.sum(D::Minus1)?.sum(D::Minus1)?)?;
-            let a2 = to_f64(a.sqr()?.flatten_from(1)?.sum(D::Minus1)?)?;
-            let g2 = to_f64(g.sqr()?.flatten_from(1)?.sum(D::Minus1)?)?;
-            let t = self.positions;
-            // As for the CPU kernel, but here the sums over the Gram elements round in the tensor's own type too.
-            let u = unit_roundoff(cotangents.dtype())?;
-            let lost = (self.d + self.p + 2 * t + self.groups + 4) as f64 * u;
-            let bound = |((square, a2), g2): ((f64, f64), f64)| {
-                (square.max(0.0) + 2.0 * lost * a2 * g2).sqrt() + (t + 4) as f64 * u * (a2 * g2).sqrt()
-            };
-            return Ok(square.into_iter().zip(a2).zip(g2).map(bound).collect());
+        let Inputs::Portable(a) = &self.inputs else {
+            return dispatch!(cotangents.dtype(), ghost_on_cpu(self, cotangents));
+        };
+        // Everything in f64: no element of a Gram matrix of f32 overflows or vanishes there. With t = 1 the product of the
+        // norms is the answer; otherwise the bound is that of the CPU kernel with u of f64.
+        let (a, g) = (exact(a)?, exact(&self.portable_cotangents(cotangents)?)?);
+        let (a_norms, g_norms) = (norms_of_rows(&a.flatten_from(1)?)?, norms_of_rows(&g.flatten_from(1)?)?);
+        let products = a_norms.iter().zip(&g_norms).map(|(a, g)| a * g * (1.0 + 4.0 * f64::EPSILON));
+        if self.positions == 1 && self.groups == 1 {
+            return Ok(products.collect());
         }
-        dispatch!(cotangents.dtype(), ghost_on_cpu(self, cotangents))
+        let gram_a = a.matmul(&a.t()?)?;
+        let gram_g = g.t()?.matmul(&g)?;
+        let squares: Vec<f64> = (gram_a * gram_g)?.flatten_from(1)?.sum(D::Minus1)?.to_vec1()?;
+        let t = self.positions;
+        let lost = (self.d + self.p + t * t * self.groups + 4) as f64 * f64::EPSILON;
+        let bound = |(square, product): (f64, f64)| {
+            let bound = (square.max(0.0) + lost * product * product).sqrt() + (t + 8) as f64 * f64::EPSILON * product;
+            if square.is_finite() { product.min(bound) } else { product }
+        };
+        Ok(squares.into_iter().zip(products).map(bound).collect())
     }
 
     /// Every example's gradient, `(batch, groups p d)`.
@@ -96,18 +94,17 @@ impl Weight {
         dispatch!(cotangents.dtype(), instantiate_on_cpu(self, cotangents))
     }
 
-    /// The weighted sum `(groups p, d)` from the records.
-    pub(crate) fn weighted_sum(&self, cotangents: &Tensor, weights: &Tensor) -> Result<Tensor> {
-        let shape = (self.groups * self.p, self.d);
-        if let Inputs::Portable(a) = &self.inputs {
-            let g = self.portable_cotangents(cotangents)?;
-            let g = g.broadcast_mul(&weights.reshape((weights.elem_count(), 1, 1, 1))?)?;
-            let n = g.dim(0)? * self.positions;
-            let g = g.permute((1, 2, 0, 3))?.reshape((self.groups, self.p, n))?;
-            let a = a.permute((1, 0, 2, 3))?.reshape((self.groups, n, self.d))?;
-            return g.matmul(&a)?.reshape(shape);
-        }
-        dispatch!(cotangents.dtype(), weighted_sum_on_cpu(self, cotangents, weights))
+    /// The weighted sum `(groups p, d)` from the records, in f64.
+    pub(crate) fn weighted_sum(&self, cotangents: &Tensor, weights: &[f64]) -> Result<Tensor> {
+        let Inputs::Portable(a) = &self.inputs else {
+            return dispatch!(cotangents.dtype(), weighted_sum_on_cpu(self, cotangents, weights));
+        };
+        let (a, g) = (exact(a)?, exact(&self.portable_cotangents(cotangents)?)?);
+        let n = weights.len() * self.positions;
+        let weights = Tensor::from_slice(weights, (weights.len(), 1, 1, 1), g.device())?;
+        let g = g.broadcast_mul(&weights)?.permute((1, 2, 0, 3))?.reshape((self.groups, self.p, n))?;
+        let a = a.permute((1, 0, 2, 3))?.reshape((self.groups, n, self.d))?;
+        g.matmul(&a)?.reshape((self.groups * self.p, self.d))
     }
 
     /// The record of the examples in `rows` alone.
@@ -158,36 +155,33 @@ fn instantiate_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<T
     Tensor::from_vec(gradients, (cotangents.dim(0)?, weight.groups * weight.p * weight.d), cotangents.device())
 }
 
-fn weighted_sum_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let sum = read(weights, |weights: &[T]| weight.on_cpu::<T, _>(cotangents, |outer| outer.weighted_sum(weights)))?;
-    Tensor::from_vec(sum, (weight.groups * weight.p, weight.d), cotangents.device())
+fn weighted_sum_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor, weights: &[f64]) -> Result<Tensor> {
+    let sum = weight.on_cpu::<T, _>(cotangents, |outer| outer.weighted_sum(weights))?;
+    Tensor::from_vec(sum, (weight.groups * weight.p, weight.d), &Device::Cpu)
 }
 
-/// The norm of every row of `(batch, size)`, summed in f64.
+/// The tensor in f64, on its own device where that has f64.
+fn exact(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = if tensor.device().is_metal() { tensor.to_device(&Device::Cpu)? } else { tensor.clone() };
+    tensor.to_dtype(DType::F64)
+}
+
+/// Upper bounds on the norms of the rows of `(batch, size)`, tight to rounding.
 pub(crate) fn norms_of_rows(rows: &Tensor) -> Result<Vec<f64>> {
     fn on_cpu<T: Real>(rows: &Tensor) -> Result<Vec<f64>> {
         read(&rows.contiguous()?, |data: &[T]| Ok(row_norms(data, rows.dim(0)?)))
     }
-    // The host sums in f64 on every device: the sum's own rounding is then far below the slack taken for the records.
-    let rows = rows.to_device(&candle_core::Device::Cpu)?;
+    let rows = rows.to_device(&Device::Cpu)?;
     dispatch!(rows.dtype(), on_cpu(&rows))
 }
 
-/// The sum of weight times row over `(batch, size)`.
-pub(crate) fn sum_of_rows(rows: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    fn on_cpu<T: Real>(rows: &Tensor, weights: &Tensor) -> Result<Tensor> {
+/// The sum of weight times row over `(batch, size)`, in f64 on the CPU.
+pub(crate) fn sum_of_rows(rows: &Tensor, weights: &[f64]) -> Result<Tensor> {
+    fn on_cpu<T: Real>(rows: &Tensor, weights: &[f64]) -> Result<Tensor> {
         let size = rows.dim(1)?;
-        let sum =
-            read(&rows.contiguous()?, |data: &[T]| read(weights, |weights| Ok(weighted_rows(data, weights, size))))?;
-        Tensor::from_vec(sum, size, rows.device())
+        let sum = read(&rows.contiguous()?, |data: &[T]| Ok(weighted_rows(data, weights, size)))?;
+        Tensor::from_vec(sum, size, &Device::Cpu)
     }
-    if rows.device().is_cpu() {
-        dispatch!(rows.dtype(), on_cpu(rows, weights))
-    } else {
-        weights.unsqueeze(0)?.matmul(rows)?.squeeze(0)
-    }
-}
-
-fn to_f64(tensor: Tensor) -> Result<Vec<f64>> {
-    tensor.to_dtype(candle_core::DType::F64)?.to_vec1()
+    let rows = rows.to_device(&Device::Cpu)?;
+    dispatch!(rows.dtype(), on_cpu(&rows, weights))
 }

@@ -1,6 +1,6 @@
 //! Matrix products on strided views, through `gemm`.
 
-use super::{Real, to_f64};
+use super::{Real, norm_bound, to_f64};
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 
@@ -34,7 +34,7 @@ impl<'a, T> View<'a, T> {
     }
 
     /// All elements, row after row.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = T> + 'a
+    pub(crate) fn iter(&self) -> impl Iterator<Item = T> + Clone + 'a
     where
         T: Copy,
     {
@@ -42,12 +42,12 @@ impl<'a, T> View<'a, T> {
         (0..rows).flat_map(move |i| (0..cols).map(move |j| data[i * row_stride + j * col_stride]))
     }
 
-    /// The sum of the squares of all elements, in f64, where the products of f32 are exact.
-    pub(crate) fn square_norm(&self) -> f64
+    /// An upper bound on the norm of all elements together, tight to rounding.
+    pub(crate) fn norm(&self) -> f64
     where
         T: Real,
     {
-        self.iter().map(|x| to_f64(x).powi(2)).sum()
+        norm_bound(self.iter().map(to_f64))
     }
 
     /// Rows `start..start + count`.

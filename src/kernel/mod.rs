@@ -8,29 +8,24 @@ pub(crate) mod outer;
 pub(crate) mod patches;
 pub(crate) mod pool;
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 
 /// The element types the kernels are written for.
 pub(crate) trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
     /// Half the distance from one to the next number: the relative error of one rounding.
     const UNIT_ROUNDOFF: f64;
+    /// Norms whose products of four neither overflow nor lose digits to underflow that their roundings would not lose.
+    const FOURTH_POWERS: std::ops::Range<f64>;
 }
 
 impl Real for f32 {
     const UNIT_ROUNDOFF: f64 = 5.960_464_477_539_063e-8;
+    const FOURTH_POWERS: std::ops::Range<f64> = 1e-15..1e15;
 }
 
 impl Real for f64 {
     const UNIT_ROUNDOFF: f64 = 1.110_223_024_625_156_5e-16;
-}
-
-/// Half the distance from one to the next number of `dtype`.
-pub(crate) fn unit_roundoff(dtype: DType) -> Result<f64> {
-    match dtype {
-        DType::F32 => Ok(f32::UNIT_ROUNDOFF),
-        DType::F64 => Ok(f64::UNIT_ROUNDOFF),
-        other => bail!("per-example gradients are kept in f32 or f64, not {other:?}"),
-    }
+    const FOURTH_POWERS: std::ops::Range<f64> = 1e-70..1e70;
 }
 
 /// Calls a generic kernel with the element type of a tensor.
@@ -65,4 +60,41 @@ pub(crate) fn read<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R
 /// The element as f64: exact for both element types.
 pub(crate) fn to_f64<T: Real>(x: T) -> f64 {
     num_traits::ToPrimitive::to_f64(&x).unwrap_or(f64::NAN)
+}
+
+/// An upper bound on the Euclidean norm, tight to rounding; not finite if a value is not.
+///
+/// The sum of n squares in f64 loses at most n roundings, and the factor covers twice that.
+pub(crate) fn norm_bound(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let (count, square) = values.clone().fold((0.0, 0.0), |(count, square), x| (count + 1.0, square + x * x));
+    let slack = 1.0 + (count + 8.0) * f64::EPSILON;
+    if (1e-280..1e280).contains(&square) {
+        return square.sqrt() * slack;
+    }
+    // Squares may have overflown or vanished: divide by the largest value first.
+    let larger = |largest: f64, x: f64| if x.is_nan() { x } else { largest.max(x.abs()) };
+    let largest =
+        values.clone().fold(0.0, |largest: f64, x| if largest.is_nan() { largest } else { larger(largest, x) });
+    if largest == 0.0 || !largest.is_finite() {
+        return largest;
+    }
+    let square: f64 = values.map(|x| (x / largest).powi(2)).sum();
+    largest * square.sqrt() * slack
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn norms_are_bounded_from_above_at_every_scale() {
+        for scale in [1.0, 1e-300, 5e-324, 1e-160, 1e160, 1e300] {
+            let bound = norm_bound([3.0, -4.0].into_iter().map(|x| x * scale));
+            assert!(bound >= 5.0 * scale && bound <= 5.0 * scale * (1.0 + 1e-14), "{bound} at {scale}");
+        }
+        assert_eq!(norm_bound([0.0, 0.0].into_iter()), 0.0);
+        assert!(norm_bound([1.0, f64::NAN, 2.0].into_iter()).is_nan());
+        assert!(norm_bound([1.0, f64::INFINITY].into_iter()).is_infinite());
+        assert!(norm_bound([1e308, 1e308].into_iter()) > 1e308);
+    }
 }

@@ -28,6 +28,9 @@ impl Default for Conv2dConfig {
     }
 }
 
+/// The largest kernel, padding, stride and dilation: far beyond any image, and their products are ordinary numbers.
+const MOST_PIXELS: usize = 1 << 16;
+
 /// A convolution with weight `(out, in / groups, kernel height, kernel width)` and bias `(out)`.
 ///
 /// `forward` maps `(batch, in, height, width)` to `(batch, out, rows, cols)`.
@@ -83,8 +86,14 @@ impl Conv2d {
     /// # Errors
     /// When shapes and configuration do not fit, or a parameter is computed from others.
     pub fn new(weight: Tensor, bias: Option<Tensor>, config: Conv2dConfig) -> Result<Self> {
-        let (out, _, kh, kw) = weight.dims4()?;
+        let (out, channels, kh, kw) = weight.dims4()?;
         check_parameter(&weight, "conv2d")?;
+        let largest = [kh, kw, config.padding, config.stride, config.dilation].into_iter().max().unwrap_or(0);
+        if channels == 0 || largest > MOST_PIXELS {
+            bail!(
+                "conv2d: {channels} input channels, and sizes up to {largest}; at least 1 channel and sizes up to {MOST_PIXELS}"
+            );
+        }
         if config.groups == 0 || !out.is_multiple_of(config.groups) {
             bail!("conv2d: {out} output channels cannot be cut into {} groups", config.groups);
         }

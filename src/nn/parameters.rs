@@ -80,12 +80,13 @@ impl Parameters {
         &self.device
     }
 
-    /// Zeros in the shape of every parameter, in name order.
+    /// Zeros in the shape of every parameter, in name order, in f64 on the CPU: the start of a sum.
     ///
     /// # Errors
-    /// When the device cannot allocate.
+    /// When there is no memory for them.
     pub fn zeros(&self) -> Result<Vec<Tensor>> {
-        Ok(self.lock().values().map(|var| var.zeros_like()).collect::<candle_core::Result<_>>()?)
+        let zeros = |var: &Var| Tensor::zeros(var.shape(), DType::F64, &Device::Cpu);
+        Ok(self.lock().values().map(zeros).collect::<candle_core::Result<_>>()?)
     }
 
     /// Sets every parameter from the tensors of the same names.

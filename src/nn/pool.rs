@@ -42,7 +42,7 @@ fn pool(xs: &Tensor, tape: &Tape, pooling: Pooling, kernel: (usize, usize), stri
     let [batch, channels, height, width] = *xs.dims() else {
         bail!("pooling: inputs of shape {:?}, and the layer takes (batch, channels, height, width)", xs.dims())
     };
-    if stride == 0 || kernel.0 * kernel.1 == 0 {
+    if stride == 0 || kernel.0 == 0 || kernel.1 == 0 {
         bail!("pooling: kernel and stride are at least 1, not {}x{} and {stride}", kernel.0, kernel.1);
     }
     let patches = Patches { height, width, kernel, stride, padding: 0, dilation: 1 };

@@ -4,7 +4,6 @@ use super::{Mechanism, Release};
 use crate::clip::ClippedSum;
 use crate::seed::{Key, Role};
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
 use dp_accountant::{Event, NoiseMultiplier};
 use rand::Rng;
 use rand_chacha::ChaCha20Rng;
@@ -14,8 +13,11 @@ use rayon::prelude::*;
 /// Adds independent N(0, (z C)^2) to every element of the sum and divides by the expected batch, z the noise multiplier
 /// and C the bound of the sum.
 ///
-/// The noise of step t is a function of (key, t) alone. Elements are numbered through all parameters in name order and cut
-/// into blocks of 4096, each with its own stretch of the stream, so the noise does not depend on the number of threads.
+/// The noise of step t is a function of (key, t) alone: two mechanisms with one key that release *different* sums at one step
+/// use the same noise twice, and the difference of the releases is the difference of the sums. One key serves one run.
+///
+/// Elements are numbered through all parameters in name order and cut into blocks of 4096, each with its own stretch of the
+/// stream, so the noise does not depend on the number of threads.
 ///
 /// Noise is drawn in f64 and added in f64 before the sum is rounded to the parameters' type. The sampler is a ziggurat over
 /// 64-bit draws; what this does and does not promise about floating point is in `SECURITY.md`.
@@ -73,16 +75,12 @@ impl Mechanism for Gaussian {
             });
         }
         let mut first = 0;
-        let mut gradient = Vec::new();
-        for tensor in sum.into_tensors() {
-            let mut values: Vec<f64> =
-                tensor.flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?;
-            self.add_noise(&mut values, deviation, first);
+        let gradient = sum.release(|values| {
+            self.add_noise(values, deviation, first);
             first += values.len().div_ceil(BLOCK) * BLOCK;
-            let released = Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?.to_dtype(tensor.dtype())?;
-            gradient.push(released.to_device(tensor.device())?);
-        }
-        self.step = self.step.wrapping_add(1);
+        })?;
+        let next = self.step.checked_add(1);
+        self.step = next.ok_or_else(|| Error::value("step", self.step, "fewer than 2^32: no noise is used twice"))?;
         Ok((Release { gradient }, self.event()))
     }
 

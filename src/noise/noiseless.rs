@@ -26,11 +26,7 @@ impl Noiseless {
 
 impl Mechanism for Noiseless {
     fn release(&mut self, sum: ClippedSum) -> Result<(Release, Event)> {
-        let gradient = sum
-            .into_tensors()
-            .into_iter()
-            .map(|tensor| tensor / self.expected_batch)
-            .collect::<candle_core::Result<_>>()?;
+        let gradient = sum.release(|values| values.iter_mut().for_each(|value| *value /= self.expected_batch))?;
         Ok((Release { gradient }, self.event()))
     }
 

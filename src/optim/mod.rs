@@ -20,9 +20,9 @@ pub trait Optimizer: Send {
     /// What the optimiser remembers from step to step: names and tensors, for a checkpoint.
     fn state(&self) -> Vec<(String, Tensor)>;
 
-    /// Restores what [`Optimizer::state`] gave.
+    /// Restores what [`Optimizer::state`] gave for a model of this many parameters.
     ///
     /// # Errors
     /// When a name is missing.
-    fn restore(&mut self, state: &dyn Fn(&str) -> Result<Tensor>) -> Result<()>;
+    fn restore(&mut self, parameters: usize, state: &dyn Fn(&str) -> Result<Tensor>) -> Result<()>;
 }

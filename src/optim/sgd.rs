@@ -57,11 +57,10 @@ impl Optimizer for Sgd {
         self.velocity.iter().enumerate().map(|(j, tensor)| (format!("velocity.{j}"), tensor.clone())).collect()
     }
 
-    fn restore(&mut self, state: &dyn Fn(&str) -> Result<Tensor>) -> Result<()> {
-        self.velocity.clear();
-        while let Ok(tensor) = state(&format!("velocity.{}", self.velocity.len())) {
-            self.velocity.push(tensor);
-        }
+    fn restore(&mut self, parameters: usize, state: &dyn Fn(&str) -> Result<Tensor>) -> Result<()> {
+        let moving = self.config.momentum > 0.0;
+        let velocity = |j: usize| state(&format!("velocity.{j}"));
+        self.velocity = if moving { (0..parameters).map(velocity).collect::<Result<_>>()? } else { Vec::new() };
         Ok(())
     }
 }

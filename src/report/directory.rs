@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use dp_accountant::Ledger;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// A directory that belongs to one run.
@@ -22,7 +22,12 @@ pub struct RunDirectory {
     /// The directories that were made for it, itself first.
     made: Vec<PathBuf>,
     kept: std::cell::Cell<bool>,
+    /// Held while the run lives: two runs in one directory would destroy each other's results.
+    lock: Option<File>,
 }
+
+/// The file that is locked while a run lives.
+const LOCK: &str = ".lock";
 
 impl RunDirectory {
     /// Makes the directory; one that exists must be empty.
@@ -35,12 +40,12 @@ impl RunDirectory {
             .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
             .map(Path::to_path_buf)
             .collect();
-        let directory = Self { path: path.to_path_buf(), made, kept: false.into() };
+        let mut directory = Self { path: path.to_path_buf(), made, kept: false.into(), lock: None };
         if !directory.made.is_empty() {
             fs::create_dir_all(path).map_err(Error::io("create", path))?;
         } else {
-            let mut entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-            if entries.next().is_some() {
+            let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
+            if entries.flatten().any(|entry| entry.file_name() != LOCK) {
                 return Err(Error::value(
                     "--out",
                     path.display(),
@@ -48,10 +53,22 @@ impl RunDirectory {
                 ));
             }
         }
-        let probe = path.join(".writable");
-        fs::write(&probe, b"").map_err(Error::io("write to", path))?;
-        fs::remove_file(&probe).map_err(Error::io("write to", path))?;
+        directory.lock()?;
         Ok(directory)
+    }
+
+    fn lock(&mut self) -> Result<()> {
+        let lock = self.path.join(LOCK);
+        let file = File::create(&lock).map_err(Error::io("write to", &self.path))?;
+        match file.try_lock() {
+            Ok(()) => self.lock = Some(file),
+            Err(TryLockError::WouldBlock) => {
+                let allowed = "a directory that no other run is writing to";
+                return Err(Error::value("--out", self.path.display(), allowed));
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &lock)(error)),
+        }
+        Ok(())
     }
 
     /// Opens the directory of an interrupted run.
@@ -59,8 +76,12 @@ impl RunDirectory {
     /// # Errors
     /// When there is no checkpoint in it.
     pub fn open(path: &Path) -> Result<(Self, Checkpoint)> {
-        let checkpoint = Checkpoint::read(&path.join("checkpoint"))?;
-        Ok((Self { path: path.to_path_buf(), made: Vec::new(), kept: true.into() }, checkpoint))
+        let checkpoint = path.join("checkpoint");
+        let mut directory = Self { path: path.to_path_buf(), made: Vec::new(), kept: true.into(), lock: None };
+        if checkpoint.exists() {
+            directory.lock()?;
+        }
+        Ok((directory, Checkpoint::read(&checkpoint)?))
     }
 
     /// Where it is.
@@ -101,6 +122,9 @@ impl RunDirectory {
 
 impl Drop for RunDirectory {
     fn drop(&mut self) {
+        if self.lock.is_some() {
+            fs::remove_file(self.path.join(LOCK)).ok();
+        }
         if !self.kept.get() {
             // Only empty directories go: whatever somebody else has put there meanwhile stays.
             self.made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
@@ -124,6 +148,6 @@ pub fn model_file(parameters: &Parameters) -> Result<(Vec<u8>, String)> {
 }
 
 /// SHA-256 in hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -74,15 +74,11 @@ pub fn statement(report: &Report) -> String {
     out
 }
 
-/// What in the report was computed from private data without noise.
+/// What beside the statement was computed from private data without noise. The numbers themselves are not in it.
 fn not_private(report: &Report) -> Vec<String> {
-    let n = &report.not_private;
     let mut list = vec![
-        format!(
-            "clipped fraction ({:.3}), mean gradient norm ({:.4}) and dropped examples ({}) of the training records, and the same columns of metrics.csv",
-            n.clipped_fraction, n.mean_gradient_norm, n.dropped_examples
-        ),
-        "examples per second and the number of sampled examples".into(),
+        "the clipped fraction, gradient norms and dropped examples of the training records in report.json and metrics.csv".into(),
+        "times, speed and the number of sampled examples in report.json and metrics.csv".into(),
         "the checkpoint, if one was kept: it holds the key".into(),
     ];
     if report.utility.test_accuracy.is_some() {

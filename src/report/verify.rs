@@ -3,6 +3,7 @@
 use super::directory::sha256;
 use super::{Privacy, Report, statement};
 use crate::{Error, Place, Result};
+use candle_core::{DType, Device};
 use dp_accountant::Ledger;
 use serde::Serialize;
 use std::path::Path;
@@ -78,11 +79,18 @@ pub fn verify(directory: &Path) -> Result<Verified> {
             format!("epsilon {} exceeds the budget {}", now.upper, budget.get()),
         )?;
     }
-    let hash = sha256(&read("model.safetensors")?);
+    let model = read("model.safetensors")?;
+    let hash = sha256(&model);
     check(
         hash == report.model.sha256,
         format!("model.safetensors has the stated hash {hash}"),
         format!("model.safetensors has the hash {hash}, and the report states {}", report.model.sha256),
+    )?;
+    let (parameters, finite) = count(&directory.join("model.safetensors"), &model)?;
+    check(
+        parameters == report.model.parameters && finite == report.model.finite,
+        format!("the model has {parameters} parameters"),
+        format!("the model has {parameters} parameters (finite: {finite}), and the report states otherwise"),
     )?;
     check(
         read("statement.txt")? == statement(&report).into_bytes(),
@@ -90,6 +98,20 @@ pub fn verify(directory: &Path) -> Result<Verified> {
         "statement.txt does not say what report.json says".into(),
     )?;
     Ok(Verified { epsilon_upper: now.upper, delta: privacy.delta.get(), steps: privacy.steps, checks })
+}
+
+/// How many numbers a model file holds, and whether all are finite.
+fn count(path: &Path, model: &[u8]) -> Result<(usize, bool)> {
+    let expected = "a safetensors file written by dpsgd train";
+    let tensors = candle_core::safetensors::load_buffer(model, &Device::Cpu)
+        .map_err(|error| Error::data(Place::file(path), error.to_string(), expected))?;
+    let (mut count, mut finite) = (0, true);
+    for tensor in tensors.values() {
+        let values: Vec<f64> = tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
+        count += values.len();
+        finite &= values.iter().all(|value| value.is_finite());
+    }
+    Ok((count, finite))
 }
 
 /// The names of the fields in which two statements differ.

@@ -27,7 +27,8 @@ impl Poisson {
 impl Sampling for Poisson {
     fn next_batch(&mut self) -> Batch {
         let step = self.step;
-        self.step = self.step.wrapping_add(1);
+        // A plan has fewer than 2^32 steps; one more would be no new draw, so the last one stays.
+        self.step = self.step.saturating_add(1);
         let mut rng = self.key.stream(Role::Sampler, step);
         let rate = self.rate.get();
         let rows = if rate >= 1.0 {

@@ -206,7 +206,6 @@ fn output_directories_that_cannot_be_used_are_refused_before_anything_is_written
         ("--out absent --resume", &["absent/checkpoint", "cannot read"]),
         ("--out broken --resume", &["broken/checkpoint", "a checkpoint written by"]),
         ("--resume", &["required"]),
-        ("--out new --resume --seed 1", &["--resume", "--seed"]),
     ] {
         all.extend(faults(here.path(), &format!("train --data small.csv --quiet {flags}"), 2, words));
     }

@@ -65,9 +65,10 @@ fn desk() -> tempfile::TempDir {
         writeln!(people, "{},{},{}", 20 + i % 60, ["clerk", "smith"][i % 2], ["low", "high"][i / 3 % 2]).unwrap();
         writeln!(sparse, "{} {}:1 4:0.5", if i % 2 == 0 { "+1" } else { "-1" }, 1 + i % 3).unwrap();
     }
-    let event = r#"{"gaussian":{"noise_multiplier":1.1}}"#.to_string();
+    let ledger = r#"[{"event":{"gaussian":{"noise_multiplier":4.1}},"count":3}]"#.to_string();
+    std::fs::create_dir(desk.path().join("model")).unwrap();
     for (name, text) in
-        [("people.csv", people), ("a9a", sparse.clone()), ("a9a.t", sparse), ("ledger-event.json", event)]
+        [("people.csv", people), ("a9a", sparse.clone()), ("a9a.t", sparse), ("model/ledger.json", ledger)]
     {
         std::fs::write(desk.path().join(name), text).unwrap();
     }

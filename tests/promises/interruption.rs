@@ -178,3 +178,77 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
         );
     }
 }
+
+/// The checkpoint with its state changed by `edit`.
+fn edited(path: &Path, edit: impl FnOnce(&mut Value)) {
+    let bytes = std::fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let mut state: Value = serde_json::from_str(header["__metadata__"]["dpsgd"].as_str().unwrap()).unwrap();
+    edit(&mut state);
+    header["__metadata__"]["dpsgd"] = state.to_string().into();
+    let mut header = serde_json::to_vec(&header).unwrap();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(
+        path,
+        [&length[..], &header, &bytes[8 + usize::from_le_bytes(bytes[..8].try_into().unwrap())..]].concat(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_ledger_that_is_not_what_the_steps_cost_is_refused() {
+    let here = here();
+    stopped(&interrupted(here.path(), &format!("{RUN} --out run"), Duration::from_millis(50)));
+    let path = here.path().join("run/checkpoint");
+    let kept = std::fs::read(&path).unwrap();
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Edit); 4] = [
+        ("a ledger of one step", |state| state["ledger"][0]["count"] = 1.into()),
+        ("a step near the end", |state| state["step"] = 29_990.into()),
+        ("a step past the end", |state| {
+            state["step"] = 30_001.into();
+            state["ledger"][0]["count"] = 30_001.into();
+        }),
+        ("other records", |state| state["data"] = "0".repeat(64).into()),
+    ];
+    for (what, edit) in edits {
+        edited(&path, edit);
+        let ran = run(here.path(), &format!("{RUN} --quiet --resume --out run"));
+        assert!(ran.code == Some(1) && ran.first_line().contains("refused"), "{what}: {:?} {}", ran.code, ran.stderr);
+        std::fs::write(&path, &kept).unwrap();
+    }
+    edited(&path, |_| ());
+    ok(here.path(), &format!("{RUN} --quiet --resume --out run"));
+}
+
+#[test]
+fn the_seed_may_be_given_again_and_no_other() {
+    let here = here();
+    stopped(&interrupted(here.path(), &format!("{RUN} --seed 5 --out run"), Duration::from_millis(50)));
+    let other = run(here.path(), &format!("{RUN} --seed 6 --quiet --resume --out run"));
+    assert!(other.code == Some(2) && other.first_line().contains("--seed"), "{}", other.stderr);
+    ok(here.path(), &format!("{RUN} --seed 5 --quiet --resume --out run"));
+}
+
+#[test]
+fn two_runs_do_not_share_a_directory() {
+    let here = here();
+    let mut first = Command::new(env!("CARGO_BIN_EXE_dpsgd"))
+        .args(format!("{RUN} --out run").split_whitespace())
+        .current_dir(here.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(first.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let second = run(here.path(), "train --data small.csv --steps 2 --quiet --out run");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(second.code == Some(2) && second.first_line().contains("no other run"), "{}", second.stderr);
+    // A run that was killed leaves its directory to the next.
+    ok(here.path(), "train --data small.csv --steps 2 --quiet --out run");
+    ok(here.path(), "verify run");
+}

@@ -263,6 +263,16 @@ fn check(row: &Row, dtype: DType, batch: usize, contiguous: bool) {
             assert!(*got >= lowest && *got <= truth * (1.0 + 100.0 * tolerance), "{what}: norm {got} of {truth}");
         }
         assert_eq!(norms.rows().count(), batch);
+        for (i, bound) in norms.rows().enumerate() {
+            // What an example really adds to a sum is never above its bound, not by a bit.
+            let mut one = vec![0.0; batch];
+            one[i] = 1.0;
+            let mut recorded = Recorded::new(&model, &parameters, &xs, &ys, engine).unwrap();
+            recorded.norms(&groups).unwrap();
+            let added = flat(&recorded.weighted_sum(&Weights::flat(one, names.len())).unwrap());
+            let norm = added.iter().map(|x| x * x).sum::<f64>().sqrt();
+            assert!(norm <= bound[0], "{what}: example {i} adds {norm} and is bounded by {}", bound[0]);
+        }
         assert_close(&flat(&recorded.weighted_sum(&weights).unwrap()), &sum, tolerance, &what);
     }
 }
