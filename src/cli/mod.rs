@@ -94,6 +94,11 @@ fn in_flags(error: anyhow::Error) -> String {
         Some(Error::OutOfDomain(error)) => (error.name.into(), error.value.to_string(), error.allowed.into()),
         _ => return error.to_string(),
     };
+    // Three hundred digits of 1e300 help nobody.
+    let value = match value.parse::<f64>() {
+        Ok(number) if value.len() > 20 => format!("{number:e}"),
+        _ => value,
+    };
     let flag = name.replace([' ', '_'], "-");
     let known = |command: &clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some(&flag));
     let cli = Cli::command();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::label::Label;
 use super::rules::{ColumnRule, RangeRule};
-use super::width::product;
+use super::width::{MAX_WIDTH, product};
 use crate::{Error, Result};
 
 /// How a file is to be read. The default finds the format, takes the last column for the label, and declares nothing.
@@ -91,7 +91,8 @@ impl Reading {
             (Some(width), Some(shaped)) if width != shaped => {
                 Err(Error::value("width", width, format!("{shaped}, the product of the declared shape")))
             }
-            (Some(width), _) => product(&[width]).map(Some),
+            (Some(width), _) if width > MAX_WIDTH => Err(Error::value("width", width, format!("1 to {MAX_WIDTH}"))),
+            (Some(width), _) => Ok(Some(width)),
             (None, shaped) => Ok(shaped),
         }
     }

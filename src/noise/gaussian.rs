@@ -71,7 +71,11 @@ impl Mechanism for Gaussian {
         let deviation = self.noise_multiplier.get() * sum.bound();
         if !deviation.is_finite() {
             return Err(Error::Refused {
-                reason: format!("a sum whose examples are bounded by {} cannot be privatised; clip it", sum.bound()),
+                reason: format!(
+                    "noise of {} times the bound {} of the sum is not finite; clip it, or lower the noise multiplier",
+                    self.noise_multiplier.get(),
+                    sum.bound()
+                ),
             });
         }
         let mut first = 0;
