@@ -57,6 +57,15 @@ pub enum Unaccountable {
         /// What overflowed.
         quantity: &'static str,
     },
+    /// The event has an answer, but this accountant cannot certify it to a useful width. Whether it can depends on the
+    /// delta or epsilon asked for.
+    #[error("accountant {accountant} has no certified answer to this question: {reason}; use accountant auto or rdp")]
+    Uncertified {
+        /// Who refuses.
+        accountant: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
     /// The accountant contradicts itself. A defect of this crate: never a property of the event.
     #[error("the accountant contradicts itself, please report this: {0}")]
     Contradiction(#[from] Disordered),

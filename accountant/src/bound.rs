@@ -50,6 +50,17 @@ impl Bound {
         Self { lower: 0.0, estimate: 0.0, upper: 0.0, accountant }
     }
 
+    /// What both bounds say together about one quantity. The accountant is the one whose `upper` stands, this one when
+    /// they agree; `estimate` is this one's, moved between the new ends.
+    ///
+    /// # Errors
+    /// [`Disordered`] when the two contradict each other: then one of them is wrong.
+    pub fn intersect(&self, other: &Self) -> Result<Self, Disordered> {
+        let (lower, upper) = (self.lower.max(other.lower), self.upper.min(other.upper));
+        let accountant = if self.upper <= other.upper { self.accountant } else { other.accountant };
+        Self::new(lower, self.estimate.max(lower).min(upper), upper, accountant)
+    }
+
     /// The truth is at least this.
     #[must_use]
     pub fn lower(&self) -> f64 {
@@ -92,6 +103,14 @@ mod tests {
         assert!(Bound::new(-1.0, 0.0, 2.0, "x").is_err());
         assert!(Bound::new(f64::NAN, 0.0, 2.0, "x").is_err());
         assert!(Bound::new(0.0, 0.0, f64::NAN, "x").is_err());
+    }
+
+    #[test]
+    fn an_intersection_takes_the_better_end_of_each() {
+        let (a, b) = (Bound::new(1.0, 2.0, 5.0, "a").unwrap(), Bound::new(0.5, 4.0, 4.0, "b").unwrap());
+        assert_eq!(a.intersect(&b), Bound::new(1.0, 2.0, 4.0, "b"));
+        assert_eq!(b.intersect(&a), Bound::new(1.0, 4.0, 4.0, "b"));
+        assert!(a.intersect(&Bound::new(6.0, 6.0, 6.0, "c").unwrap()).is_err());
     }
 
     #[test]

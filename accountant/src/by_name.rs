@@ -3,11 +3,12 @@
 use crate::accountant::Accountant;
 use crate::analytic::Analytic;
 use crate::auto::Auto;
+use crate::moments::Moments;
 use crate::rdp::Rdp;
 use crate::relation::Relation;
 
 /// The names [`by_name`] knows.
-pub const NAMES: [&str; 3] = ["auto", "analytic", "rdp"];
+pub const NAMES: [&str; 4] = ["auto", "analytic", "moments", "rdp"];
 
 /// A name that is no accountant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,7 @@ pub fn by_name(name: &str, relation: Relation) -> Result<Box<dyn Accountant>, Un
     match name {
         "auto" => Ok(Box::new(Auto::new(relation))),
         "analytic" => Ok(Box::new(Analytic::new(relation))),
+        "moments" => Ok(Box::new(Moments::new(relation))),
         "rdp" => Ok(Box::new(Rdp::new(relation))),
         _ => Err(UnknownAccountant { name: name.to_owned() }),
     }
@@ -48,6 +50,6 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let error = by_name("magic", Relation::AddRemove).err().unwrap();
-        assert_eq!(error.to_string(), r#"accountant "magic": allowed is one of auto, analytic, rdp"#);
+        assert_eq!(error.to_string(), r#"accountant "magic": allowed is one of auto, analytic, moments, rdp"#);
     }
 }

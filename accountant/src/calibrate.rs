@@ -7,6 +7,7 @@ use crate::accountant::{Accountant, Unaccountable};
 use crate::bound::Bound;
 use crate::event::Event;
 use crate::parameters::{Delta, Epsilon, NoiseMultiplier, OutOfDomain, SamplingRate};
+use crate::rdp::Rdp;
 
 /// A parameter on the safe side of a target.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -170,6 +171,11 @@ impl Question<'_> {
             Err(Unaccountable::Overflow { .. }) => {
                 Ok(Bound::new(0.0, f64::INFINITY, f64::INFINITY, self.accountant.name())
                     .map_err(Unaccountable::Contradiction)?)
+            }
+            // The search may pass through plans that the contour cannot certify: the Renyi bound holds there too, and the
+            // answer says whose it is.
+            Err(Unaccountable::Uncertified { .. }) => {
+                Ok(Rdp::new(self.accountant.relation()).epsilon(event, self.delta)?)
             }
             answer => Ok(answer?),
         }

@@ -158,14 +158,14 @@ mod tests {
     #[test]
     fn one_poisson_step_is_bracketed_by_the_published_epsilon() {
         // sigma = 1, q = 0.01, one step, delta = 1e-5: epsilon = 0.199450448 within 2e-6 (accounting.json, T = 1).
-        let term = Sampled { rate: 0.01, noise_multiplier: 1.0, count: 1 };
+        let term = Sampled { rate: 0.01, noise_multiplier: 1.0, doubt: 0.0, count: 1 };
         let delta = |epsilon| poisson_delta_at_least(term, Relation::AddRemove, epsilon);
         assert!(delta(0.199_450_45 - 4e-6) > 1e-5 && delta(0.199_450_45 + 4e-6) < 1e-5);
     }
 
     #[test]
     fn replace_at_a_rate_of_nearly_one_is_a_gaussian_of_twice_the_sensitivity() {
-        let term = Sampled { rate: 1.0 - 1e-12, noise_multiplier: 2.0, count: 1 };
+        let term = Sampled { rate: 1.0 - 1e-12, noise_multiplier: 2.0, doubt: 0.0, count: 1 };
         let got = poisson_delta_at_least(term, Relation::Replace, 1.0);
         assert!((got / 0.126_936_737_506_643_94 - 1.0).abs() < 1e-9, "{got}");
     }

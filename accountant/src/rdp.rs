@@ -18,6 +18,9 @@ use crate::relation::Relation;
 use crate::terms::{Sampled, Terms};
 use query::Query;
 
+pub(crate) use grid::ln_ratio;
+pub(crate) use search::minimise;
+
 const NAME: &str = "rdp";
 
 /// Upper bounds by Renyi differential privacy (Mironov 2017; Mironov, Talwar & Zhang 2019).

@@ -18,6 +18,8 @@ pub(crate) struct Terms {
 pub(crate) struct Sampled {
     pub(crate) rate: f64,
     pub(crate) noise_multiplier: f64,
+    /// The true noise multiplier is at least the one above, and larger by at most this relative amount.
+    pub(crate) doubt: f64,
     pub(crate) count: u64,
 }
 
@@ -47,11 +49,8 @@ impl Terms {
                         // Releases of one and the same sample are one release of a vector: its likelihood ratio is
                         // that of a single Gaussian with the summed precision.
                         let mu = root_precision(&inner.unsampled);
-                        terms.sampled.push(Sampled {
-                            rate: sampling_rate.get(),
-                            noise_multiplier: effective(&inner.unsampled, mu, accountant)?,
-                            count,
-                        });
+                        let (noise_multiplier, doubt) = effective(&inner.unsampled, mu, accountant)?;
+                        terms.sampled.push(Sampled { rate: sampling_rate.get(), noise_multiplier, doubt, count });
                     }
                 }
                 Leaf::NonPrivate { reason } => return Err(Unaccountable::NonPrivate { reason: reason.to_owned() }),
@@ -101,6 +100,7 @@ impl Terms {
             match sampled.last_mut() {
                 Some(known) if known.rate == term.rate && known.noise_multiplier == term.noise_multiplier => {
                     known.count = known.count.checked_add(term.count).ok_or(CountOverflow)?;
+                    known.doubt = known.doubt.max(term.doubt);
                 }
                 _ => sampled.push(term),
             }
@@ -121,15 +121,17 @@ pub(crate) fn root_precision(terms: &[(f64, u64)]) -> f64 {
     largest * roots.map(|root| (root / largest).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The single noise multiplier equivalent to several releases of one sample, rounded down: less noise, more cost.
-fn effective(terms: &[(f64, u64)], mu: f64, accountant: &'static str) -> Result<f64, Unaccountable> {
+/// The single noise multiplier equivalent to several releases of one sample, rounded down (less noise, more cost), and
+/// by how much at most.
+fn effective(terms: &[(f64, u64)], mu: f64, accountant: &'static str) -> Result<(f64, f64), Unaccountable> {
     if let [(sigma, 1)] = terms {
-        return Ok(*sigma);
+        return Ok((*sigma, 0.0));
     }
     let slack = (10.0 + terms.len() as f64) * f64::EPSILON;
     let sigma = 1.0 / mu * (1.0 - slack);
     if sigma.is_finite() && sigma > 0.0 {
-        Ok(sigma)
+        // The root carries less than the slack, in either direction.
+        Ok((sigma, 2.5 * slack))
     } else {
         Err(Unaccountable::Overflow { accountant, quantity: "the precision of the releases of one sample" })
     }

@@ -83,7 +83,7 @@ struct EventArgs {
     /// An event of any kind, or a ledger, as JSON, instead of the four flags above; `-` reads stdin.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["noise_multiplier", "sampling_rate", "steps", "sampling"])]
     event: Option<PathBuf>,
-    /// The accountant: auto, analytic or rdp.
+    /// The accountant: auto, analytic, moments or rdp.
     #[arg(long, default_value = "auto", value_name = "NAME")]
     accountant: String,
     /// Which data sets are neighbours: add-remove, replace or zero-out.

@@ -121,7 +121,7 @@ impl Grid {
 }
 
 /// ln(1 - q + q e^u) and its absolute error, when u is known to `u_error`.
-fn ln_ratio(q: f64, u: f64, u_error: f64) -> (f64, f64) {
+pub(crate) fn ln_ratio(q: f64, u: f64, u_error: f64) -> (f64, f64) {
     const E: f64 = f64::EPSILON;
     if u < 30.0 {
         let value = (q * u.exp_m1()).ln_1p();

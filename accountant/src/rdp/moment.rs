@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn term(q: f64, s: f64) -> Sampled {
-        Sampled { rate: q, noise_multiplier: s, count: 1 }
+        Sampled { rate: q, noise_multiplier: s, doubt: 0.0, count: 1 }
     }
 
     proptest! {

@@ -8,7 +8,7 @@ const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// Widening steps find three points with the least in the middle; golden sections narrow them until parabolas take
 /// over (Brent 1973, chapter 5). For a function with one minimum this finds it to about `tolerance`. For any other, and
 /// for values that are infinite, it still returns a point with its true value.
-pub(super) fn minimise(
+pub(crate) fn minimise(
     mut f: impl FnMut(f64) -> f64,
     start: f64,
     (lowest, highest): (f64, f64),

@@ -1,7 +1,7 @@
 //! Calibration never overshoots, and stops only where one more would.
 
 use dp_accountant::{
-    Accountant, Analytic, Auto, Calibrated, Event, NoiseMultiplier, Rdp, Uncalibrated, by_name, calibrate,
+    Accountant, Analytic, Auto, Calibrated, Event, Moments, NoiseMultiplier, Rdp, Uncalibrated, by_name, calibrate,
 };
 
 use crate::plans::{delta, dp_sgd, epsilon, gaussian, noise, rate};
@@ -20,6 +20,30 @@ fn the_smallest_safe_noise_is_found() {
         assert_eq!(cost(answer.value.get()), answer.bound.upper(), "the answer was evaluated");
         assert!(cost(answer.value.get() * (1.0 - 1.1e-6)) > target, "a smaller noise would do: {answer:?}");
     }
+}
+
+#[test]
+fn the_contour_allows_less_noise_more_steps_and_larger_rates() {
+    let (target, d) = (epsilon(1.5), delta(1e-5));
+    let (moments, rdp) = (Moments::default(), Rdp::default());
+    let by = |accountant: &dyn Accountant| {
+        let z = |z| Event::gaussian(z).poisson_sampled(rate(0.01)).repeated(5000);
+        let q = |q| gaussian(1.2).poisson_sampled(q).repeated(2000);
+        let noise = calibrate::noise_multiplier(accountant, z, target, d).unwrap();
+        let steps = calibrate::steps(accountant, |n| dp_sgd(1.2, 0.01, n), target, d).unwrap();
+        let rate = calibrate::sampling_rate(accountant, q, target, d).unwrap();
+        for bound in [noise.bound, steps.bound, rate.bound] {
+            assert!(bound.upper() <= 1.5 && bound.accountant() == accountant.name(), "{bound:?}");
+        }
+        (noise.value.get(), steps.value, rate.value.get())
+    };
+    let (fine, coarse) = (by(&moments), by(&rdp));
+    assert!(
+        fine.0 < 0.97 * coarse.0 && fine.1 as f64 > 1.05 * coarse.1 as f64 && fine.2 > 1.02 * coarse.2,
+        "{fine:?} {coarse:?}"
+    );
+    // One more step, certainly, exceeds the target: the interval is narrow.
+    assert!(moments.epsilon(&dp_sgd(1.2, 0.01, fine.1 + 1), d).unwrap().lower() > 1.5);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(crate) fn accountants() -> Vec<Box<dyn Accountant>> {
 
 #[test]
 fn answers_are_ordered_and_refusals_explain_themselves() {
-    let (mut answers, mut refusals) = (0, 0);
+    let (mut answers, mut refusals, mut uncertified) = (0, 0, 0);
     for accountant in accountants() {
         for event in corpus() {
             for at in [1e-2, 1e-5, 1e-40, 1e-300] {
@@ -51,8 +51,14 @@ fn answers_are_ordered_and_refusals_explain_themselves() {
                         refusals += 1;
                         assert!(refusal.to_string().len() > 30, "a refusal without a reason: {refusal}");
                         assert!(!matches!(refusal, Unaccountable::Contradiction(_)), "{refusal} {event:?}");
-                        // What is refused for epsilon is refused for delta, in the same words.
-                        assert_eq!(accountant.delta(&event, epsilon(1.0)), Err(refusal));
+                        // What is refused for epsilon is refused for delta, in the same words; only a certificate depends
+                        // on the number asked for.
+                        if matches!(refusal, Unaccountable::Uncertified { .. }) {
+                            uncertified += 1;
+                            assert_eq!(accountant.name(), "moments", "{refusal}");
+                        } else {
+                            assert_eq!(accountant.delta(&event, epsilon(1.0)), Err(refusal));
+                        }
                     }
                 }
             }
@@ -64,9 +70,12 @@ fn answers_are_ordered_and_refusals_explain_themselves() {
         }
     }
     // Of 18 events nobody accounts for 4, analytic not for the 7 with sampling either, and only rdp has an answer
-    // (infinity) for the last one; each under 3 relations and at 4 deltas.
-    assert_eq!(refusals, 3 * 4 * (3 * 4 + 7 + 2));
-    assert_eq!(answers, 3 * 4 * 3 * 18 - refusals);
+    // (infinity) for the last one; each under 3 relations and at 4 deltas. Besides, moments cannot certify everything.
+    println!("{answers} answers, {refusals} refusals, of which {uncertified} for want of a certificate");
+    assert_eq!(refusals - uncertified, 3 * 4 * (4 * 4 + 7 + 3));
+    assert_eq!(answers, 3 * 4 * 4 * 18 - refusals);
+    // 12 events remain for moments.
+    assert!(uncertified <= 3 * 4 * 12 / 2, "{uncertified}");
 }
 
 #[test]
@@ -77,7 +86,10 @@ fn epsilon_and_delta_are_inverse_to_each_other() {
             if bound.upper() == 0.0 || !bound.upper().is_finite() {
                 continue;
             }
-            let back = accountant.delta(&event, epsilon(bound.upper())).unwrap();
+            let back = match accountant.delta(&event, epsilon(bound.upper())) {
+                Err(Unaccountable::Uncertified { .. }) => continue,
+                answer => answer.unwrap(),
+            };
             assert!(back.lower() <= 1e-5 * (1.0 + 1e-9), "{} {bound:?} {back:?} {event:?}", accountant.name());
             // Rounding in epsilon is magnified by the order in delta.
             let slack = 1e-6 + 1e-13 * bound.upper().powi(2);

@@ -1,6 +1,6 @@
 //! The laws: bounds bracket closed forms, counts multiply, more of anything costs more, nothing ever fails.
 
-use dp_accountant::{Accountant, Analytic, Auto, Event, Ledger, Rdp, Relation};
+use dp_accountant::{Accountant, Analytic, Auto, Event, Ledger, Moments, Rdp, Relation, Unaccountable};
 use proptest::prelude::*;
 
 use crate::contract::{accountants, corpus};
@@ -23,6 +23,28 @@ fn law_4_lower_is_below_the_closed_form_and_below_every_upper() {
             }
         }
     }
+}
+
+#[test]
+fn law_4_the_contour_meets_the_closed_form_and_stays_between_the_others() {
+    let (mut exact, mut sampled) = (0, 0);
+    for relation in Relation::ALL {
+        let others: [&dyn Accountant; 2] = [&Analytic::new(relation), &Rdp::new(relation)];
+        for event in corpus() {
+            for at in [1e-3, 1e-8, 1e-100] {
+                let Ok(fine) = Moments::new(relation).epsilon(&event, delta(at)) else { continue };
+                for (other, count) in others.iter().zip([&mut exact, &mut sampled]) {
+                    let Ok(bound) = other.epsilon(&event, delta(at)) else { continue };
+                    assert!(
+                        fine.lower() <= bound.upper() && bound.lower() <= fine.upper(),
+                        "{fine:?} {bound:?} {event:?}"
+                    );
+                    *count += 1;
+                }
+            }
+        }
+    }
+    assert!(exact >= 40 && sampled >= 70, "{exact} {sampled}");
 }
 
 #[test]
@@ -82,8 +104,11 @@ fn a_ledger_is_the_composition_of_what_was_recorded() {
 fn one_sample_for_several_releases_is_one_release_of_their_joint_precision() {
     let joint = gaussian(4.0).repeated(4).poisson_sampled(rate(0.01)).repeated(100);
     let single = dp_sgd(2.0, 0.01, 100);
-    let cost = |event: &Event| Auto::default().epsilon(event, delta(1e-6)).unwrap().upper();
+    let cost = |event: &Event| Rdp::default().epsilon(event, delta(1e-6)).unwrap().upper();
     assert!((cost(&joint) / cost(&single) - 1.0).abs() < 1e-12);
+    let exact = |event: &Event| Moments::default().epsilon(event, delta(1e-6)).unwrap();
+    assert!((exact(&joint).upper() - exact(&single).upper()).abs() < 1e-10);
+    assert!(exact(&joint).lower() <= exact(&single).lower(), "what was rounded widens the interval");
     assert!(cost(&joint) >= cost(&single), "the joint noise is rounded down");
 }
 
@@ -171,6 +196,73 @@ proptest! {
             let sampled = rdp.divergence(&dp_sgd(z, q, 1), order(1.0 + a)).unwrap();
             let plain = rdp.divergence(&gaussian(z), order(1.0 + a)).unwrap();
             prop_assert!(sampled <= plain * (1.0 + 1e-10), "{relation}: {sampled} against {plain}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The contour's interval and those of the others always meet, and it is monotone: more steps, more sampling, less
+    /// noise or a smaller delta never cost less.
+    #[test]
+    fn the_contour_agrees_with_renyi_and_is_monotone(
+        z in spread(0.4, 100.0),
+        q in spread(1e-4, 0.9),
+        steps in spread(1.0, 1e8),
+        d in spread(1e-60, 1e-2),
+        relation in prop::sample::select(Relation::ALL.to_vec()),
+    ) {
+        let moments = Moments::new(relation);
+        let cost = |z: f64, q: f64, steps: u64, d: f64| match moments.epsilon(&dp_sgd(z, q, steps), delta(d)) {
+            Err(Unaccountable::Uncertified { .. }) => None,
+            answer => Some(answer.unwrap()),
+        };
+        let steps = steps as u64;
+        if let Some(here) = cost(z, q, steps, d) {
+            let rdp = Rdp::new(relation).epsilon(&dp_sgd(z, q, steps), delta(d)).unwrap();
+            prop_assert!(here.lower() <= rdp.upper() && rdp.lower() <= here.upper(), "{:?} {:?}", here, rdp);
+            let auto = Auto::new(relation).epsilon(&dp_sgd(z, q, steps), delta(d)).unwrap();
+            prop_assert!(auto.upper() >= here.lower() && auto.lower() <= here.upper(), "{:?} {:?}", here, auto);
+            for more in [
+                cost(z * 0.99, q, steps, d),
+                cost(z, q * 1.01, steps, d),
+                cost(z, q, steps + 1 + steps / 100, d),
+                cost(z, q, steps, d * 0.9),
+            ].into_iter().flatten() {
+                // Intervals can only contradict monotony where one ends before the other begins.
+                prop_assert!(more.upper() >= here.lower(), "{:?} {:?}", here, more);
+            }
+            // The same pair asked the other way round, which places the contour elsewhere: delta is at least d at the lower
+            // end and at most d at the upper one, to the last bit.
+            let event = dp_sgd(z, q, steps);
+            if here.upper() > 0.0 && let Ok(back) = moments.delta(&event, epsilon(here.upper())) {
+                prop_assert!(back.lower() <= d, "{:?} {:?}", here, back);
+            }
+            if here.lower() > 0.0 && let Ok(back) = moments.delta(&event, epsilon(here.lower())) {
+                prop_assert!(back.upper() >= d, "{:?} {:?}", here, back);
+            }
+        }
+    }
+
+    /// Any valid input has an answer or a refusal: ordered, not NaN, without a panic.
+    #[test]
+    fn the_contour_answers_or_says_that_it_cannot(
+        z in prop_oneof![3 => spread(1e-2, 1e4), 1 => spread(1e-290, 1e290)],
+        q in spread(1e-12, 1.0),
+        steps in spread(1.0, 1e15),
+        d in spread(1e-300, 0.999),
+        e in spread(1e-6, 1e6),
+        relation in prop::sample::select(Relation::ALL.to_vec()),
+    ) {
+        let (moments, event) = (Moments::new(relation), dp_sgd(z, q, steps as u64));
+        let answers = [moments.epsilon(&event, delta(d)), moments.delta(&event, epsilon(e))];
+        prop_assert!(answers[1].as_ref().map_or(0.0, |bound| bound.upper()) <= 1.0, "{:?}", answers);
+        for answer in answers {
+            match answer {
+                Ok(bound) => prop_assert!(bound.lower() <= bound.upper() && bound.upper().is_finite()),
+                Err(refusal) => prop_assert!(matches!(refusal, Unaccountable::Uncertified { .. }), "{}", refusal),
+            }
         }
     }
 }

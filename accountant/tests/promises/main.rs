@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::excessive_precision)]
 
 mod calibration;
+mod contour_vectors;
 mod contract;
 mod golden;
 mod laws;

@@ -10,7 +10,7 @@ use crate::plans::{delta, dp_accounting_orders, dp_sgd, epsilon, gaussian, noise
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/accounting.json");
 
 /// The rows of these kinds, or nothing, loudly, when the file is not here.
-fn rows(kind: &str) -> Vec<Value> {
+pub(crate) fn rows(kind: &str) -> Vec<Value> {
     let Ok(text) = std::fs::read_to_string(FILE) else {
         skipped(&format!("../shared is not here: the reference values of kind {kind} are not checked"));
         return Vec::new();
@@ -23,7 +23,7 @@ fn rows(kind: &str) -> Vec<Value> {
     rows
 }
 
-fn number(row: &Value, key: &str) -> f64 {
+pub(crate) fn number(row: &Value, key: &str) -> f64 {
     row[key].as_f64().unwrap_or_else(|| panic!("{key} in {row}"))
 }
 
@@ -31,7 +31,7 @@ fn count(row: &Value) -> u64 {
     row["steps"].as_u64().unwrap_or_else(|| panic!("steps in {row}"))
 }
 
-fn plan(row: &Value) -> Event {
+pub(crate) fn plan(row: &Value) -> Event {
     dp_sgd(number(row, "sigma"), number(row, "q"), count(row))
 }
 
