@@ -258,3 +258,13 @@ fn a_plan_for_other_data_is_refused() {
     let refusal = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd).err().unwrap().to_string();
     assert!(refusal.contains("records = 40") && refusal.contains("41"), "{refusal}");
 }
+
+#[test]
+fn a_checkpoint_does_not_print_its_key() {
+    let plan = draft(40).with_noise(noise(1.3)).unwrap();
+    let (key, data, run) = (Key::from_seed(9), data(40), Run::default());
+    let (parameters, model) = built(Architecture::Logistic, DType::F32);
+    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, momentum: 0.0 }).unwrap());
+    let trainer = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd).unwrap();
+    assert_eq!(format!("{:?}", trainer.checkpoint(&()).unwrap()), "Checkpoint { step: 0, .. }");
+}
