@@ -10,7 +10,7 @@ pub use memory::peak_memory;
 pub use statement::statement;
 pub use verify::{Verified, verify};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Schema};
 use crate::journal::Journal;
 use crate::nn::Parameters;
 use crate::plan::Plan;
@@ -143,6 +143,9 @@ pub struct ModelFile {
     pub input_shape: Vec<usize>,
     /// The names of its classes, in the order of its outputs.
     pub classes: Vec<String>,
+    /// How its inputs are made from a file: columns, categories, ranges. What of it was seen in the data rather than declared
+    /// is named among the assumptions.
+    pub schema: Schema,
     /// SHA-256 of the safetensors file.
     pub sha256: String,
 }
@@ -234,6 +237,7 @@ impl Report {
             finite: found.parameters.is_finite()?,
             input_shape: found.data.shape().to_vec(),
             classes: found.data.classes().to_vec(),
+            schema: found.data.schema().clone(),
             sha256: found.model_sha256,
         };
         let clipping = found.journal.clipping();

@@ -173,6 +173,7 @@ fn a_run_directory_is_complete_and_verifies_and_every_change_to_it_is_found() {
     let hash: String = Sha256::digest(read("model.safetensors")).iter().map(|byte| format!("{byte:02x}")).collect();
     let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(report["model"]["sha256"], hash.as_str());
+    assert_eq!(report["model"]["schema"]["shape"], report["model"]["input_shape"], "{}", report["model"]);
     let diagnostics = report["not_private"].as_object().unwrap().values().map(Value::to_string);
     let published = String::from_utf8(read("statement.txt")).unwrap();
     for number in diagnostics.filter(|number| number.len() > 4) {
