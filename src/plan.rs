@@ -113,7 +113,11 @@ impl Draft {
 
     /// The probability with which a record is in a batch, q = expected batch / records.
     fn sampling_rate(&self) -> Result<SamplingRate> {
-        Ok(SamplingRate::new(self.expected_batch as f64 / self.records as f64)?)
+        Ok(SamplingRate::new(self.rate())?)
+    }
+
+    fn rate(&self) -> f64 {
+        self.expected_batch as f64 / self.records as f64
     }
 
     fn accountant(&self) -> Result<Box<dyn Accountant>> {
@@ -135,7 +139,7 @@ impl Plan {
 
     /// The probability with which a record is in a batch.
     pub fn sampling_rate(&self) -> f64 {
-        self.draft.expected_batch as f64 / self.draft.records as f64
+        self.draft.rate()
     }
 
     /// What one step costs.

@@ -127,17 +127,17 @@ pub fn steps(
         });
     }
     let (mut safe, mut bound) = (1, first);
-    let mut unsafe_steps = None;
-    while unsafe_steps.is_none() && safe < MOST_STEPS {
+    let mut exceeding = None;
+    while exceeding.is_none() && safe < MOST_STEPS {
         let next = (safe * 8).min(MOST_STEPS);
         let answer = ask(next)?;
         if answer.upper() <= question.target {
             (safe, bound) = (next, answer);
         } else {
-            unsafe_steps = Some((next, answer));
+            exceeding = Some((next, answer));
         }
     }
-    let Some((mut over, mut excess)) = unsafe_steps else {
+    let Some((mut over, mut excess)) = exceeding else {
         return Ok(question.answer(safe, bound, true));
     };
     let mut narrow = Narrow::default();

@@ -1,7 +1,7 @@
 //! The run directory: what a run leaves behind, each file whole or absent.
 
 use super::{Report, statement};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, hexadecimal};
 use crate::journal::Journal;
 use crate::nn::Parameters;
 use crate::whole_file::{self, Readers};
@@ -148,6 +148,6 @@ pub fn model_file(parameters: &Parameters) -> Result<(Vec<u8>, String)> {
 }
 
 /// SHA-256 in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
 }

@@ -3,15 +3,12 @@
 use super::Report;
 use crate::seed::Origin;
 use dp_accountant::Relation;
-use std::fmt::Write;
 
 /// The privacy statement of a run, wrapped for a page of 100 columns.
 pub fn statement(report: &Report) -> String {
     let p = &report.privacy;
     let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        writeln!(text, "  {label:<22}{value}").ok();
-    };
+    let mut line = |label: &str, value: String| text += &row(label, &value);
     line("epsilon", format!("{} (upper bound; not below {})", up(p.epsilon.upper), down(p.epsilon.lower)));
     line("delta", p.delta.to_string());
     if let Some(budget) = p.budget {
@@ -52,17 +49,13 @@ pub fn statement(report: &Report) -> String {
     );
     out += &text;
     out += "\nModel\n";
-    let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        writeln!(text, "  {label:<22}{value}").ok();
-    };
+    let mut line = |label: &str, value: String| out += &row(label, &value);
     line("architecture", format!("{}, {} parameters", report.model.architecture, report.model.parameters));
     line("trained on", report.recipe.data.clone());
     line("sha256", report.model.sha256.clone());
     if let (Some(accuracy), Some(records)) = (report.utility.test_accuracy, report.utility.test_records) {
         line("test accuracy", format!("{:.2} % of {records} records", 100.0 * accuracy));
     }
-    out += &text;
     out += "\nThe guarantee rests on this:\n";
     for assumption in &report.assumptions {
         out += &item(assumption);
@@ -116,6 +109,11 @@ fn down(value: f64) -> String {
 fn round(value: f64) -> String {
     let digits = (5 - value.abs().max(1e-300).log10().floor() as i32).clamp(0, 12) as usize;
     format!("{value:.digits$}")
+}
+
+/// A line of a table: what, and its value.
+fn row(label: &str, value: &str) -> String {
+    format!("  {label:<22}{value}\n")
 }
 
 /// A list item wrapped at 100 columns.

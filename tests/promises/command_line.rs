@@ -406,6 +406,31 @@ fn libsvm_and_idx_files_and_tables_of_pixels_are_learnt_from() {
 }
 
 #[test]
+fn flags_about_reading_and_learning_reach_what_they_are_for() {
+    let here = here();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(here.path().join(name), bytes).unwrap();
+    let model = |line: &str| json(here.path(), &format!("train --steps 2 --seed 1 {line}"))["model"].clone();
+    let width = |line: &str| model(line)["input_shape"][0].as_u64().unwrap();
+    let sha = |line: &str| model(line)["sha256"].clone();
+
+    write("titled.csv", format!("a title, of no table\n{}", small_csv()).as_bytes());
+    assert_eq!(sha("--data titled.csv --skip-lines 1"), sha("--data small.csv"));
+    // A declared numeric column that may miss values brings its indicator, seen or not.
+    assert_eq!(width("--data small.csv --numeric 2=0:1?"), 4);
+    assert_ne!(sha("--data small.csv --normalize record"), sha("--data small.csv"));
+    write("sparse", "+1 1:1\n-1 2:1\n".repeat(20).as_bytes());
+    assert_eq!((width("--data sparse"), width("--data sparse --width 7")), (2, 7));
+    assert_eq!(sha("--data small.csv --optimizer sgd"), sha("--data small.csv"));
+
+    let images: Vec<u8> = [&[0, 0, 8, 2, 0, 0, 0, 20, 0, 0, 0, 2][..], &[9, 200].repeat(20)].concat();
+    let labels: Vec<u8> = [&[0, 0, 8, 1, 0, 0, 0, 20][..], &[0, 1].repeat(10)].concat();
+    write("pictures", &images);
+    write("names", &labels);
+    let line = "train --steps 2 --data pictures --labels names --test-data pictures --test-labels names";
+    assert_eq!(number(&json(here.path(), line), "/utility/test_records"), 20.0);
+}
+
+#[test]
 fn every_help_has_an_example_and_the_rest_of_the_surface_is_there() {
     let here = here();
     let commands =
