@@ -27,10 +27,11 @@ impl Analytic {
         Self { relation }
     }
 
-    fn mu(self, event: &Event) -> Result<Mu, Unaccountable> {
-        let terms = Terms::of(event, NAME)?;
+    /// The mu, and whether it is also what the event costs at least.
+    fn mu(self, event: &Event) -> Result<(Mu, bool), Unaccountable> {
+        let terms = Terms::of(event, NAME)?.gaussian_only(NAME)?;
         if terms.sampled.is_empty() {
-            Mu::of(&terms, self.relation, NAME)
+            Ok((Mu::of(&terms, self.relation, NAME)?, !terms.above))
         } else {
             Err(Unaccountable::Unsupported {
                 accountant: NAME,
@@ -51,21 +52,23 @@ impl Accountant for Analytic {
     }
 
     fn epsilon(&self, event: &Event, delta: Delta) -> Result<Bound, Unaccountable> {
-        let mu = self.mu(event)?;
+        let (mu, exact) = self.mu(event)?;
         if mu.value == 0.0 {
             return Ok(Bound::zero(NAME));
         }
         let (lower, upper) = gaussian_epsilon(mu, delta.get());
-        Ok(Bound::new(lower, 0.5 * (lower + upper), upper, NAME)?)
+        let lower = if exact { lower } else { 0.0 };
+        Ok(Bound::new(lower, if exact { 0.5 * (lower + upper) } else { upper }, upper, NAME)?)
     }
 
     fn delta(&self, event: &Event, epsilon: Epsilon) -> Result<Bound, Unaccountable> {
-        let mu = self.mu(event)?;
+        let (mu, exact) = self.mu(event)?;
         if mu.value == 0.0 {
             return Ok(Bound::zero(NAME));
         }
         let (lower, upper) = gaussian_delta(mu, epsilon.get());
-        Ok(Bound::new(lower, 0.5 * (lower + upper), upper, NAME)?)
+        let lower = if exact { lower } else { 0.0 };
+        Ok(Bound::new(lower, if exact { 0.5 * (lower + upper) } else { upper }, upper, NAME)?)
     }
 }
 
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn too_little_noise_is_refused() {
-        let terms = Terms { unsampled: vec![(1e-160, 1)], sampled: Vec::new() };
+        let terms = Terms { unsampled: vec![(1e-160, 1)], ..Terms::default() };
         assert!(matches!(Mu::of(&terms, Relation::AddRemove, NAME), Err(Unaccountable::Overflow { .. })));
     }
 }

@@ -28,7 +28,7 @@ impl Auto {
 
     fn choose(self, event: &Event) -> Result<Box<dyn Accountant>, Unaccountable> {
         let terms = Terms::of(event, NAME)?;
-        Ok(if terms.sampled.is_empty() {
+        Ok(if terms.sampled.is_empty() && terms.others.is_empty() {
             Box::new(Analytic::new(self.relation))
         } else {
             Box::new(Rdp::new(self.relation))

@@ -1,8 +1,24 @@
 //! What was done to the data, in words a program can read. Nothing here computes a privacy cost.
 
+mod allocation;
+mod batches;
+mod gaussian_mixture;
+mod participation;
+mod randomized_response;
+mod repetitions;
+
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::parameters::{NoiseMultiplier, SamplingRate};
+use crate::parameters::{Epsilon, NoiseMultiplier, NoiseScale, Probability, Rho, SamplingRate, Sensitivity};
+
+pub use allocation::Allocation;
+pub use batches::Batches;
+pub use gaussian_mixture::GaussianMixture;
+pub use participation::Participation;
+pub use randomized_response::RandomizedResponse;
+pub use repetitions::Repetitions;
 
 /// One release of private data, or a composition of releases.
 ///
@@ -20,11 +36,125 @@ pub enum Event {
         /// Noise standard deviation over clip norm.
         noise_multiplier: NoiseMultiplier,
     },
+    /// A sum of vectors clipped in the L1 norm, plus Laplace noise in every coordinate.
+    Laplace {
+        /// Scale b of the noise, density e^(-|x|/b)/2b, over the L1 clip norm.
+        noise_multiplier: NoiseMultiplier,
+    },
+    /// An integer plus discrete Gaussian noise, P(x) proportional to e^(-x^2/2 scale^2) (Canonne, Kamath & Steinke 2020).
+    DiscreteGaussian {
+        /// The parameter sigma, in the units of the integer.
+        scale: NoiseScale,
+        /// The most that one unit adds to the integer, in absolute value.
+        sensitivity: NonZeroU64,
+    },
+    /// An integer plus discrete Laplace noise, P(x) proportional to e^(-|x|/scale) (Ghosh, Roughgarden & Sundararajan
+    /// 2009).
+    DiscreteLaplace {
+        /// The scale, in the units of the integer.
+        scale: NoiseScale,
+        /// The most that one unit adds to the integer, in absolute value.
+        sensitivity: NonZeroU64,
+    },
+    /// One of finitely many answers, true or random.
+    RandomizedResponse(RandomizedResponse),
+    /// Anything that is known to be (epsilon, delta) differentially private under the relation asked about.
+    EpsilonDelta {
+        /// Its epsilon.
+        epsilon: Epsilon,
+        /// Its delta; 0 is pure differential privacy.
+        delta: Probability,
+    },
+    /// Anything that is known to be rho-zero-concentrated differentially private under the relation asked about.
+    ZeroConcentrated {
+        /// Its rho.
+        rho: Rho,
+    },
+    /// The exponential mechanism, or anything else of bounded range epsilon (Dong, Durfee & Rogers 2020), under the
+    /// relation asked about.
+    ExponentialMechanism {
+        /// Its epsilon: scores enter the exponent as epsilon score / (2 sensitivity).
+        epsilon: Epsilon,
+    },
+    /// Gaussian noise on a sum that one unit changes by a random amount.
+    GaussianMixture(GaussianMixture),
+    /// A clipped sum and the number of clipped records, released together by adaptive clipping (Andrew et al. 2021):
+    /// each record counts +1/2 or -1/2.
+    AdaptiveClip {
+        /// Noise standard deviation of the sum over clip norm.
+        noise_multiplier: NoiseMultiplier,
+        /// Noise standard deviation of the count.
+        count_noise: NoiseScale,
+    },
+    /// Steps whose noise is correlated by a matrix, without sampling: all of them together are one Gaussian release.
+    CorrelatedNoise {
+        /// Noise standard deviation over clip norm, before the matrix.
+        noise_multiplier: NoiseMultiplier,
+        /// L2 sensitivity of all steps together, in clip norms: the largest norm over all participation patterns.
+        sensitivity: Sensitivity,
+    },
+    /// Prefix sums released by binary trees of noisy partial sums (Kairouz et al. 2021), the trees of the binary
+    /// representation of the number of steps.
+    TreeAggregation {
+        /// Noise standard deviation at a node over clip norm.
+        noise_multiplier: NoiseMultiplier,
+        /// In which steps one unit may take part.
+        participation: Participation,
+    },
+    /// Banded correlated noise over cyclic Poisson samples (Choquette-Choo et al. 2023): the records are split into
+    /// `bands` groups, step i samples from group i mod `bands`, and the noise of steps `bands` apart is independent.
+    CyclicPoisson {
+        /// Probability with which a record of the group in turn is taken.
+        sampling_rate: SamplingRate,
+        /// Bands of the strategy matrix.
+        bands: NonZeroU64,
+        /// Steps in all.
+        steps: NonZeroU64,
+        /// Noise standard deviation over clip norm times the largest column norm of the strategy matrix.
+        noise_multiplier: NoiseMultiplier,
+    },
     /// The inner event, run on a Poisson sample of the records.
     PoissonSampled {
         /// Probability with which each record is taken, independently.
         sampling_rate: SamplingRate,
         /// What is done with the sample. Several releases in here see the same sample.
+        event: Box<Event>,
+    },
+    /// The inner event, run on a Poisson sample that is cut to a largest size by leaving out records at random.
+    TruncatedPoisson {
+        /// Probability with which each record is taken, before the cut.
+        sampling_rate: SamplingRate,
+        /// Records in all, and the largest batch.
+        batches: Batches,
+        /// What is done with the sample.
+        event: Box<Event>,
+    },
+    /// The inner event, run on a uniformly random batch of fixed size.
+    WithoutReplacement {
+        /// Records in all, and records in the batch.
+        batches: Batches,
+        /// What is done with the batch.
+        event: Box<Event>,
+    },
+    /// One pass over shuffled records: the inner event is run on each of `steps` disjoint batches.
+    Shuffled {
+        /// Batches of the pass.
+        steps: NonZeroU64,
+        /// What is done with each batch.
+        event: Box<Event>,
+    },
+    /// The inner event, run in each of several steps, where every record takes part in random ones.
+    RandomAllocation {
+        /// Which steps.
+        allocation: Allocation,
+        /// What is done in each step.
+        event: Box<Event>,
+    },
+    /// The inner event run a random number of times, of which only the best result is released (Papernot & Steinke 2022).
+    RepeatAndSelect {
+        /// How often.
+        repetitions: Repetitions,
+        /// One run.
         event: Box<Event>,
     },
     /// The inner event, run `count` times with fresh randomness, a fresh sample included.
@@ -67,6 +197,12 @@ impl Event {
         Self::Gaussian { noise_multiplier }
     }
 
+    /// A sum of vectors clipped in the L1 norm, plus Laplace noise.
+    #[must_use]
+    pub fn laplace(noise_multiplier: NoiseMultiplier) -> Self {
+        Self::Laplace { noise_multiplier }
+    }
+
     /// A release without privacy, and why.
     pub fn non_private(reason: impl Into<String>) -> Self {
         Self::NonPrivate { reason: reason.into() }
@@ -87,6 +223,54 @@ impl Event {
     #[must_use]
     pub fn poisson_sampled(self, sampling_rate: SamplingRate) -> Self {
         Self::PoissonSampled { sampling_rate, event: Box::new(self) }
+    }
+
+    /// This event on a uniformly random batch of fixed size.
+    #[must_use]
+    pub fn without_replacement(self, batches: Batches) -> Self {
+        Self::WithoutReplacement { batches, event: Box::new(self) }
+    }
+
+    /// This event on each of `steps` disjoint batches of shuffled records.
+    #[must_use]
+    pub fn shuffled(self, steps: NonZeroU64) -> Self {
+        Self::Shuffled { steps, event: Box::new(self) }
+    }
+
+    /// This event in each of several steps, every record taking part in random ones.
+    #[must_use]
+    pub fn randomly_allocated(self, allocation: Allocation) -> Self {
+        Self::RandomAllocation { allocation, event: Box::new(self) }
+    }
+
+    /// The variant's name as it stands in JSON, for messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Gaussian { .. } => "gaussian",
+            Self::Laplace { .. } => "laplace",
+            Self::DiscreteGaussian { .. } => "discrete-gaussian",
+            Self::DiscreteLaplace { .. } => "discrete-laplace",
+            Self::RandomizedResponse(_) => "randomized-response",
+            Self::EpsilonDelta { .. } => "epsilon-delta",
+            Self::ZeroConcentrated { .. } => "zero-concentrated",
+            Self::ExponentialMechanism { .. } => "exponential-mechanism",
+            Self::GaussianMixture(_) => "gaussian-mixture",
+            Self::AdaptiveClip { .. } => "adaptive-clip",
+            Self::CorrelatedNoise { .. } => "correlated-noise",
+            Self::TreeAggregation { .. } => "tree-aggregation",
+            Self::CyclicPoisson { .. } => "cyclic-poisson",
+            Self::PoissonSampled { .. } => "poisson-sampled",
+            Self::TruncatedPoisson { .. } => "truncated-poisson",
+            Self::WithoutReplacement { .. } => "without-replacement",
+            Self::Shuffled { .. } => "shuffled",
+            Self::RandomAllocation { .. } => "random-allocation",
+            Self::RepeatAndSelect { .. } => "repeat-and-select",
+            Self::Repeated { .. } => "repeated",
+            Self::Composed { .. } => "composed",
+            Self::NonPrivate { .. } => "non-private",
+            Self::Unsupported { .. } => "unsupported",
+        }
     }
 
     /// This event `count` times: 0 is nothing, 1 is the event itself, and nested counts multiply.

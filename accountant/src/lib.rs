@@ -50,6 +50,7 @@ mod profile;
 mod rdp;
 mod relation;
 mod terms;
+mod tree;
 
 pub use accountant::{Accountant, Unaccountable};
 pub use analytic::Analytic;
@@ -57,11 +58,13 @@ pub use auto::Auto;
 pub use bound::{Bound, Disordered};
 pub use by_name::{NAMES, UnknownAccountant, by_name};
 pub use calibrate::{Calibrated, Uncalibrated};
-pub use event::Event;
+pub use event::{Allocation, Batches, Event, GaussianMixture, Participation, RandomizedResponse, Repetitions};
 pub use ledger::Ledger;
 pub use moments::Moments;
-pub use parameters::{Delta, Epsilon, NoiseMultiplier, Order, OutOfDomain, SamplingRate};
-pub use parts::{CountOverflow, Leaf};
+pub use parameters::{
+    Delta, Epsilon, NoiseMultiplier, NoiseScale, Order, OutOfDomain, Probability, Rho, SamplingRate, Sensitivity,
+};
+pub use parts::CountOverflow;
 pub use rdp::Rdp;
 pub use relation::{Relation, UnknownRelation};
 

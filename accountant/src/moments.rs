@@ -107,7 +107,14 @@ impl Moments {
     }
 
     fn prepare(self, event: &Event) -> Result<(Terms, Mu), Unaccountable> {
-        let terms = Terms::of(event, NAME)?;
+        let terms = Terms::of(event, NAME)?.gaussian_only(NAME)?;
+        if terms.above {
+            return Err(Unaccountable::Unsupported {
+                accountant: NAME,
+                event: "tree aggregation whose sensitivity is known only from above".to_owned(),
+                reason: "it could not certify a lower end; use accountant auto".to_owned(),
+            });
+        }
         let mu = Mu::of(&terms, self.relation, NAME)?;
         Ok((terms, mu))
     }

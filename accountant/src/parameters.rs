@@ -108,6 +108,34 @@ checked!(
     |v| v > 0.0 && v <= 1.0
 );
 checked!(
+    /// A probability that may be 0 or 1.
+    Probability,
+    "probability",
+    "0 <= p <= 1",
+    |v| (0.0..=1.0).contains(&v)
+);
+checked!(
+    /// A scale of noise, in the units of what is released.
+    NoiseScale,
+    "noise scale",
+    "a finite number > 0",
+    |v| v.is_finite() && v > 0.0
+);
+checked!(
+    /// By how much one unit can change what is released, in clip norms (or in the units that the event names).
+    Sensitivity,
+    "sensitivity",
+    "a finite number >= 0",
+    |v| v.is_finite() && v >= 0.0
+);
+checked!(
+    /// The rho of zero-concentrated differential privacy: the Renyi divergence of order alpha is at most rho alpha.
+    Rho,
+    "rho",
+    "a finite number >= 0",
+    |v| v.is_finite() && v >= 0.0
+);
+checked!(
     /// The delta of (epsilon, delta) differential privacy.
     Delta,
     "delta",

@@ -78,12 +78,15 @@ impl Rdp {
     }
 
     fn query(&self, event: &Event) -> Result<Query, Unaccountable> {
-        Ok(Query::new(&Terms::of(event, NAME)?, self.relation))
+        Ok(Query::new(&Terms::of(event, NAME)?.gaussian_only(NAME)?, self.relation))
     }
 
     /// The largest lower bound among the parts with an exact profile.
     fn lower(&self, terms: &Terms, gaussian: impl Fn(Mu) -> f64, poisson: impl Fn(Sampled) -> f64) -> f64 {
         // Nothing is claimed of a mu beyond the range of f64: zero is a lower bound of everything.
+        if terms.above {
+            return 0.0;
+        }
         let unsampled = match Mu::of(terms, self.relation, NAME) {
             Ok(mu) if mu.value > 0.0 => gaussian(mu),
             _ => 0.0,
@@ -102,7 +105,7 @@ impl Accountant for Rdp {
     }
 
     fn epsilon(&self, event: &Event, delta: Delta) -> Result<Bound, Unaccountable> {
-        let terms = Terms::of(event, NAME)?;
+        let terms = Terms::of(event, NAME)?.gaussian_only(NAME)?;
         if terms.is_empty() {
             return Ok(Bound::zero(NAME));
         }
@@ -116,7 +119,7 @@ impl Accountant for Rdp {
     }
 
     fn delta(&self, event: &Event, epsilon: Epsilon) -> Result<Bound, Unaccountable> {
-        let terms = Terms::of(event, NAME)?;
+        let terms = Terms::of(event, NAME)?.gaussian_only(NAME)?;
         if terms.is_empty() {
             return Ok(Bound::zero(NAME));
         }

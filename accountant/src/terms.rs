@@ -1,16 +1,22 @@
-//! The normal form behind both accountants: unsampled Gaussians, and Poisson-sampled Gaussians with their rates.
+//! The normal form behind all accountants: Gaussians, Poisson-sampled Gaussians, and what is neither.
 
 use crate::accountant::Unaccountable;
 use crate::event::Event;
-use crate::parts::{CountOverflow, Leaf};
+use crate::parts::CountOverflow;
+use crate::tree;
 
-/// A composition of Gaussian releases, sampled or not, equal ones merged.
+/// A composition, equal parts merged: Gaussian releases, sampled or not, and the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Terms {
     /// (noise multiplier, count), no sampling.
     pub(crate) unsampled: Vec<(f64, u64)>,
     /// Poisson-sampled releases.
     pub(crate) sampled: Vec<Sampled>,
+    /// (leaf, count): everything that is no Gaussian release, sampled or not.
+    pub(crate) others: Vec<(Event, u64)>,
+    /// Whether some noise multiplier is only known to be no larger than the true one: then nothing follows from the
+    /// Gaussian releases about what the whole costs at least.
+    pub(crate) above: bool,
 }
 
 /// A Gaussian release on a Poisson sample, with 0 < rate < 1.
@@ -29,32 +35,53 @@ impl Terms {
         let mut terms = Self::default();
         for (leaf, count) in event.parts()? {
             match leaf {
-                Leaf::Gaussian { noise_multiplier } => terms.unsampled.push((noise_multiplier.get(), count)),
-                Leaf::PoissonSampled { sampling_rate, event } => {
+                Event::Gaussian { noise_multiplier } => terms.unsampled.push((noise_multiplier.get(), count)),
+                Event::AdaptiveClip { noise_multiplier, count_noise } => {
+                    // The count moves by 1/2 where the sum moves by the clip norm; doubling is exact.
+                    terms.unsampled.push((noise_multiplier.get(), count));
+                    terms.unsampled.push((2.0 * count_noise.get(), count));
+                }
+                Event::CorrelatedNoise { noise_multiplier, sensitivity } => {
+                    terms.add_scaled(noise_multiplier.get(), sensitivity.get(), count);
+                }
+                Event::TreeAggregation { noise_multiplier, participation } => {
+                    let (square, attained) = tree::sensitivity_squared(*participation);
+                    terms.above |= !attained;
+                    terms.add_scaled(noise_multiplier.get(), square.sqrt(), count);
+                }
+                Event::GaussianMixture(mixture) if mixture.parts().count() == 1 => {
+                    let sensitivity = mixture.parts().map(|(sensitivity, _)| sensitivity).sum();
+                    terms.add_scaled(mixture.noise_multiplier().get(), sensitivity, count);
+                }
+                Event::CyclicPoisson { sampling_rate, bands, steps, noise_multiplier } => {
+                    // One unit's group is in turn every `bands` steps, with fresh noise each time (Choquette-Choo et al.
+                    // 2023, theorem 4).
+                    let turns = steps.get().div_ceil(bands.get());
+                    let inner = Event::gaussian(*noise_multiplier).poisson_sampled(*sampling_rate);
+                    terms.add_all(Self::of(&inner, accountant)?, turns.checked_mul(count).ok_or(CountOverflow)?)?;
+                }
+                Event::PoissonSampled { sampling_rate, event } => {
                     let inner = Self::of(event, accountant)?;
                     if sampling_rate.get() == 1.0 {
-                        terms.add_all(&inner, count)?;
-                        continue;
-                    }
-                    if !inner.sampled.is_empty() {
-                        return Err(Unaccountable::Unsupported {
-                            accountant,
-                            event: "Poisson sampling inside Poisson sampling".to_owned(),
-                            reason: "the inner draws share the outer sample, so their costs do not simply compose; \
-                                     if one draw is meant, state it once with the product of the rates"
-                                .to_owned(),
-                        });
-                    }
-                    if !inner.unsampled.is_empty() {
-                        // Releases of one and the same sample are one release of a vector: its likelihood ratio is
-                        // that of a single Gaussian with the summed precision.
-                        let mu = root_precision(&inner.unsampled);
-                        let (noise_multiplier, doubt) = effective(&inner.unsampled, mu, accountant)?;
-                        terms.sampled.push(Sampled { rate: sampling_rate.get(), noise_multiplier, doubt, count });
+                        terms.add_all(inner, count)?;
+                    } else if inner.others.is_empty() {
+                        terms.add_sampled(&inner, sampling_rate.get(), count, accountant)?;
+                    } else {
+                        terms.others.push((leaf.clone(), count));
                     }
                 }
-                Leaf::NonPrivate { reason } => return Err(Unaccountable::NonPrivate { reason: reason.to_owned() }),
-                Leaf::Unsupported { reason } => {
+                Event::WithoutReplacement { batches, event } if batches.share() == 1.0 => {
+                    terms.add_all(Self::of(event, accountant)?, count)?;
+                }
+                Event::Shuffled { steps, event } if steps.get() == 1 => {
+                    terms.add_all(Self::of(event, accountant)?, count)?;
+                }
+                Event::RandomAllocation { allocation, event } if allocation.steps() == allocation.participations() => {
+                    let count = count.checked_mul(allocation.steps()).ok_or(CountOverflow)?;
+                    terms.add_all(Self::of(event, accountant)?, count)?;
+                }
+                Event::NonPrivate { reason } => return Err(Unaccountable::NonPrivate { reason: reason.clone() }),
+                Event::Unsupported { reason } => {
                     return Err(Unaccountable::Unsupported {
                         accountant,
                         event: format!("a release marked as unsupported ({reason})"),
@@ -62,22 +89,90 @@ impl Terms {
                             .to_owned(),
                     });
                 }
+                // The walk has taken these two apart already.
+                Event::Repeated { .. } | Event::Composed { .. } => {}
+                Event::Laplace { .. }
+                | Event::DiscreteGaussian { .. }
+                | Event::DiscreteLaplace { .. }
+                | Event::RandomizedResponse(_)
+                | Event::EpsilonDelta { .. }
+                | Event::ZeroConcentrated { .. }
+                | Event::ExponentialMechanism { .. }
+                | Event::GaussianMixture(_)
+                | Event::TruncatedPoisson { .. }
+                | Event::WithoutReplacement { .. }
+                | Event::Shuffled { .. }
+                | Event::RandomAllocation { .. }
+                | Event::RepeatAndSelect { .. } => terms.others.push((leaf.clone(), count)),
             }
         }
         Ok(terms.merged()?)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.unsampled.is_empty() && self.sampled.is_empty()
+        self.unsampled.is_empty() && self.sampled.is_empty() && self.others.is_empty()
     }
 
-    fn add_all(&mut self, other: &Self, count: u64) -> Result<(), CountOverflow> {
-        for (noise_multiplier, inner) in &other.unsampled {
-            self.unsampled.push((*noise_multiplier, inner.checked_mul(count).ok_or(CountOverflow)?));
+    /// These terms, if none is other than Gaussian.
+    pub(crate) fn gaussian_only(self, accountant: &'static str) -> Result<Self, Unaccountable> {
+        match self.others.first() {
+            None => Ok(self),
+            Some((event, _)) => Err(Unaccountable::Unsupported {
+                accountant,
+                event: event.kind().to_owned(),
+                reason: "it accounts for Gaussian releases only; use accountant auto or pld".to_owned(),
+            }),
         }
-        for term in &other.sampled {
-            let count = term.count.checked_mul(count).ok_or(CountOverflow)?;
-            self.sampled.push(Sampled { count, ..*term });
+    }
+
+    /// A Gaussian release whose sensitivity is so many clip norms; its noise is rounded down.
+    fn add_scaled(&mut self, noise_multiplier: f64, sensitivity: f64, count: u64) {
+        let ratio = noise_multiplier / sensitivity * (1.0 - 4.0 * f64::EPSILON);
+        // Nothing depends on the unit where the sensitivity is 0. A ratio that underflows is a mu beyond f64.
+        if sensitivity > 0.0 && ratio < f64::INFINITY {
+            self.unsampled.push((ratio.max(f64::MIN_POSITIVE), count));
+        }
+    }
+
+    /// The terms on one Poisson sample of rate < 1.
+    fn add_sampled(
+        &mut self,
+        inner: &Self,
+        rate: f64,
+        count: u64,
+        accountant: &'static str,
+    ) -> Result<(), Unaccountable> {
+        if !inner.sampled.is_empty() {
+            return Err(Unaccountable::Unsupported {
+                accountant,
+                event: "Poisson sampling inside Poisson sampling".to_owned(),
+                reason: "the inner draws share the outer sample, so their costs do not simply compose; if one draw is \
+                         meant, state it once with the product of the rates"
+                    .to_owned(),
+            });
+        }
+        self.above |= inner.above;
+        if !inner.unsampled.is_empty() {
+            // Releases of one and the same sample are one release of a vector: its likelihood ratio is that of a single
+            // Gaussian with the summed precision.
+            let mu = root_precision(&inner.unsampled);
+            let (noise_multiplier, doubt) = effective(&inner.unsampled, mu, accountant)?;
+            self.sampled.push(Sampled { rate, noise_multiplier, doubt, count });
+        }
+        Ok(())
+    }
+
+    fn add_all(&mut self, other: Self, count: u64) -> Result<(), CountOverflow> {
+        self.above |= other.above;
+        let times = |inner: u64| inner.checked_mul(count).ok_or(CountOverflow);
+        for (noise_multiplier, inner) in other.unsampled {
+            self.unsampled.push((noise_multiplier, times(inner)?));
+        }
+        for term in other.sampled {
+            self.sampled.push(Sampled { count: times(term.count)?, ..term });
+        }
+        for (event, inner) in other.others {
+            self.others.push((event, times(inner)?));
         }
         Ok(())
     }
@@ -105,7 +200,18 @@ impl Terms {
                 _ => sampled.push(term),
             }
         }
-        Ok(Self { unsampled, sampled })
+        let mut others: Vec<(Event, u64)> = Vec::with_capacity(self.others.len());
+        // Events have no order of their own; any fixed one will do.
+        self.others.sort_by_cached_key(|(event, _)| format!("{event:?}"));
+        for (event, count) in self.others {
+            match others.last_mut() {
+                Some((known, total)) if *known == event => {
+                    *total = total.checked_add(count).ok_or(CountOverflow)?;
+                }
+                _ => others.push((event, count)),
+            }
+        }
+        Ok(Self { unsampled, sampled, others, above: self.above })
     }
 }
 

@@ -213,7 +213,7 @@ mod tests {
         ] {
             for direction in [Direction::Remove, Direction::Add, Direction::Replace] {
                 let sampled = vec![Sampled { rate: q, noise_multiplier: s, doubt: 0.0, count: n }];
-                let terms = Terms { unsampled: vec![], sampled };
+                let terms = Terms { sampled, ..Terms::default() };
                 let mut composition = Composition::new(&terms, Mu { value: 0.0, error: 0.0 }, direction);
                 let tilts = composition.tilts(c, 5.0 * height).unwrap();
                 let bound = Decay::new(&composition, &tilts, c).exponent(height);

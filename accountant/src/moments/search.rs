@@ -116,7 +116,7 @@ mod tests {
     fn ask(direction: Direction, mu: f64, (z, q, n): (f64, f64, u64), delta: f64) -> Interval {
         let sampled =
             if n == 0 { vec![] } else { vec![Sampled { rate: q, noise_multiplier: z, doubt: 0.0, count: n }] };
-        let terms = Terms { unsampled: vec![], sampled };
+        let terms = Terms { sampled, ..Terms::default() };
         let mut composition = Composition::new(&terms, Mu { value: mu, error: 4.0 * E }, direction);
         let real = chernoff::epsilon(&mut composition, delta).unwrap();
         epsilon(&mut composition, delta, real).unwrap()
@@ -129,7 +129,7 @@ mod tests {
             let (lower, upper) = gaussian_epsilon(Mu { value: mu, error: 4.0 * E }, at);
             assert!(got.lower <= upper && lower <= got.upper, "mu = {mu}: {got:?}, want {lower}..{upper}");
             assert!(got.upper - got.lower < 1e-9 * upper.max(1e-3), "mu = {mu}: {got:?}");
-            let terms = Terms { unsampled: vec![], sampled: vec![] };
+            let terms = Terms::default();
             let mut composition = Composition::new(&terms, Mu { value: mu, error: 4.0 * E }, Direction::Remove);
             let real = chernoff::delta(&mut composition, upper).unwrap();
             let back = delta(&mut composition, upper, real).unwrap();
@@ -163,7 +163,7 @@ mod tests {
         // A contour that stops at half the height it needs: the truth is still inside, and the interval says so.
         let (mut seen, truth) = (0, 1.655_353_471_724_124_7);
         let sampled = vec![Sampled { rate: 0.01, noise_multiplier: 2.0, doubt: 0.0, count: 1500 }];
-        let terms = Terms { unsampled: vec![], sampled };
+        let terms = Terms { sampled, ..Terms::default() };
         let mut composition = Composition::new(&terms, Mu { value: 0.0, error: 0.0 }, Direction::Remove);
         for share in [0.2, 0.35, 0.5, 0.7] {
             for coarse in [1.0, 2.5] {

@@ -4,6 +4,7 @@
 mod calibration;
 mod contour_vectors;
 mod contract;
+mod every_event;
 mod golden;
 mod laws;
 mod plans;

@@ -40,7 +40,8 @@ fn numbers_outside_their_domain_are_refused_by_name() {
             "sampling rate = 1.5: allowed is",
         ),
         (r#"{"repeated":{"count":0,"event":{"gaussian":{"noise_multiplier":1}}}}"#, "count = 0: allowed is"),
-        (r#"{"laplace":{"scale":1}}"#, "unknown variant"),
+        (r#"{"cauchy":{"scale":1}}"#, "unknown variant"),
+        (r#"{"laplace":{"scale":1}}"#, "unknown field"),
         (r#"{"gaussian":{"noise_multiplier":1,"sigma":2}}"#, "unknown field"),
     ] {
         let error = serde_json::from_str::<Event>(text).unwrap_err().to_string();
