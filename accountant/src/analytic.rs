@@ -169,7 +169,8 @@ pub(crate) fn gaussian_delta(mu: Mu, epsilon: f64) -> (f64, f64) {
     let lower = (ln_delta - error).exp() * (1.0 - ROUNDING);
     // An underflow to zero, or NaN from quantities beyond the range of f64, must not pass for a small delta.
     let upper = if upper.is_nan() { 1.0 } else { upper.clamp(f64::MIN_POSITIVE, 1.0) };
-    (if lower.is_nan() { 0.0 } else { lower.clamp(0.0, upper) }, upper)
+    // Below the normal numbers a rounding is no longer relative: nothing is claimed there.
+    (if lower.is_nan() || lower < f64::MIN_POSITIVE { 0.0 } else { lower.min(upper) }, upper)
 }
 
 #[cfg(test)]

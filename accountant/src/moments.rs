@@ -171,7 +171,8 @@ impl Accountant for Moments {
             |composition| chernoff::delta(composition, epsilon),
             // No loss exceeds epsilon: delta is 0.
             |composition| if composition.largest_loss() <= epsilon { 0.0 } else { 1.0 },
-            |real| real.value.min(0.0).exp() * (1.0 + 4.0 * f64::EPSILON),
+            // An upper bound never underflows to zero.
+            |real| (real.value.min(0.0).exp() * (1.0 + 4.0 * f64::EPSILON)).max(f64::MIN_POSITIVE),
             |composition, real| search::delta(composition, epsilon, real),
         );
         // A delta below all ordinary numbers is known to be one.

@@ -157,6 +157,17 @@ checked!(
     |v| v.is_finite() && v > 1.0
 );
 
+impl SamplingRate {
+    /// `part` of `all`, rounded up, for 1 <= part <= all.
+    pub(crate) fn share(part: u64, all: u64) -> Self {
+        if part == all {
+            return Self(1.0);
+        }
+        // Both conversions and the division err by half a unit each.
+        Self((part as f64 / all as f64 * (1.0 + 2.0 * f64::EPSILON)).clamp(f64::MIN_POSITIVE, 1.0))
+    }
+}
+
 impl Order {
     /// The order of the collision probability.
     pub(crate) const TWO: Self = Self(2.0);

@@ -29,9 +29,24 @@ pub(crate) struct Sampled {
     pub(crate) count: u64,
 }
 
+/// Samplers inside each other that are taken apart; a bound on the thread's stack.
+const MOST_SAMPLERS: usize = 64;
+
 impl Terms {
     /// Takes an event apart, or says why this cannot be done.
     pub(crate) fn of(event: &Event, accountant: &'static str) -> Result<Self, Unaccountable> {
+        Self::within(event, accountant, 0)
+    }
+
+    /// The same for an event that lies inside so many samplers.
+    fn within(event: &Event, accountant: &'static str, samplers: usize) -> Result<Self, Unaccountable> {
+        if samplers > MOST_SAMPLERS {
+            return Err(Unaccountable::Unsupported {
+                accountant,
+                event: format!("more than {MOST_SAMPLERS} samplers inside each other"),
+                reason: "nobody samples like that; state what was done with fewer".to_owned(),
+            });
+        }
         let mut terms = Self::default();
         for (leaf, count) in event.parts()? {
             match leaf {
@@ -58,10 +73,13 @@ impl Terms {
                     // 2023, theorem 4).
                     let turns = steps.get().div_ceil(bands.get());
                     let inner = Event::gaussian(*noise_multiplier).poisson_sampled(*sampling_rate);
-                    terms.add_all(Self::of(&inner, accountant)?, turns.checked_mul(count).ok_or(CountOverflow)?)?;
+                    terms.add_all(
+                        Self::within(&inner, accountant, samplers + 1)?,
+                        turns.checked_mul(count).ok_or(CountOverflow)?,
+                    )?;
                 }
                 Event::PoissonSampled { sampling_rate, event } => {
-                    let inner = Self::of(event, accountant)?;
+                    let inner = Self::within(event, accountant, samplers + 1)?;
                     if sampling_rate.get() == 1.0 {
                         terms.add_all(inner, count)?;
                     } else if inner.others.is_empty() {
@@ -70,15 +88,15 @@ impl Terms {
                         terms.others.push((leaf.clone(), count));
                     }
                 }
-                Event::WithoutReplacement { batches, event } if batches.share() == 1.0 => {
-                    terms.add_all(Self::of(event, accountant)?, count)?;
+                Event::WithoutReplacement { batches, event } if batches.share().get() == 1.0 => {
+                    terms.add_all(Self::within(event, accountant, samplers + 1)?, count)?;
                 }
                 Event::Shuffled { steps, event } if steps.get() == 1 => {
-                    terms.add_all(Self::of(event, accountant)?, count)?;
+                    terms.add_all(Self::within(event, accountant, samplers + 1)?, count)?;
                 }
                 Event::RandomAllocation { allocation, event } if allocation.steps() == allocation.participations() => {
                     let count = count.checked_mul(allocation.steps()).ok_or(CountOverflow)?;
-                    terms.add_all(Self::of(event, accountant)?, count)?;
+                    terms.add_all(Self::within(event, accountant, samplers + 1)?, count)?;
                 }
                 Event::NonPrivate { reason } => return Err(Unaccountable::NonPrivate { reason: reason.clone() }),
                 Event::Unsupported { reason } => {
@@ -261,6 +279,13 @@ mod tests {
     fn a_rate_of_one_is_no_sampling() {
         let event = gaussian(2.0).repeated(3).poisson_sampled(rate(1.0)).repeated(5);
         assert_eq!(Terms::of(&event, "x").unwrap().unsampled, [(2.0, 15)]);
+    }
+
+    #[test]
+    fn samplers_inside_each_other_do_not_exhaust_the_stack() {
+        let nested = |depth| (0..depth).fold(gaussian(1.0), |event, _| event.poisson_sampled(rate(1.0)));
+        assert_eq!(Terms::of(&nested(60), "x").unwrap().unsampled, [(1.0, 1)]);
+        assert!(matches!(Terms::of(&nested(1000), "x"), Err(Unaccountable::Unsupported { .. })));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the product promises, one module for each promise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod account;
 mod bad_input;
 mod command_line;
 mod documents;

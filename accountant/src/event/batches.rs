@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::parameters::OutOfDomain;
+use crate::parameters::{OutOfDomain, SamplingRate};
 
 /// Batches of at most `batch` of `records` records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,12 +45,8 @@ impl Batches {
 
     /// batch / records, rounded up: a larger share costs more.
     #[must_use]
-    pub fn share(self) -> f64 {
-        if self.batch == self.records {
-            return 1.0;
-        }
-        // Both conversions and the division err by half a unit each.
-        (self.batch as f64 / self.records as f64 * (1.0 + 2.0 * f64::EPSILON)).min(1.0)
+    pub fn share(self) -> SamplingRate {
+        SamplingRate::share(self.batch, self.records)
     }
 }
 
@@ -76,7 +72,7 @@ mod tests {
     fn a_batch_has_at_least_one_and_at_most_all_records() {
         assert!(Batches::new(10, 0).is_err());
         assert!(Batches::new(10, 11).is_err());
-        assert_eq!(Batches::new(10, 10).unwrap().share(), 1.0);
-        assert!(Batches::new(3, 1).unwrap().share() >= 1.0 / 3.0);
+        assert_eq!(Batches::new(10, 10).unwrap().share().get(), 1.0);
+        assert!(Batches::new(3, 1).unwrap().share().get() >= 1.0 / 3.0);
     }
 }

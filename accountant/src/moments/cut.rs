@@ -179,6 +179,10 @@ impl TermDecay {
             kept += (1.0 - share) * cell.most;
         }
         // The masses may exceed 1 by rounding alone; NaN is no bound.
+        if lost.is_nan() || kept.is_nan() {
+            // Infinity against nothing in a cell: this shift proves nothing, and `min` would forget that.
+            return 0.0;
+        }
         let logarithm = (-lost.min(1.0 - 1e-13)).ln_1p().min((kept + 1e-15).ln());
         let value = -shift.growth - logarithm;
         if value.is_nan() { 0.0 } else { value }

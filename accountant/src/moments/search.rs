@@ -100,6 +100,8 @@ pub(super) fn delta(composition: &mut Composition, epsilon: f64, chernoff: Chern
     // An upper bound never underflows to zero.
     let upper = (value.ln_upper().exp() * (1.0 + rounding)).min(most).clamp(f64::MIN_POSITIVE, 1.0);
     let lower = (value.ln_lower().exp() * (1.0 - rounding)).min(upper);
+    // Below the normal numbers a rounding is no longer relative: nothing is claimed there.
+    let lower = if lower < f64::MIN_POSITIVE { 0.0 } else { lower };
     let estimate = value.ln()?.exp().clamp(lower, upper);
     Some(Interval { lower, estimate, upper })
 }

@@ -155,3 +155,34 @@ fn nothing_costs_nothing() {
         assert_eq!((bound.lower(), bound.estimate(), bound.upper()), (0.0, 0.0, 0.0));
     }
 }
+
+#[test]
+fn rates_next_to_one_are_not_rounded_to_privacy() {
+    // Replace, one step, the closed form in 60 digits (mpmath): ln(1 - q + q e^u) for u < 0 loses its digits there if it is
+    // not taken apart.
+    for (at, sigma, rate, truth) in [
+        (56.571713506691545, 0.2652450691285712, 0.9999999999999998, 4.1640853770944977e-5),
+        (48.29496298304591, 0.3174228149718364, 0.9999999999973407, 2.1327882714445176e-8),
+        (37.18331826730718, 0.2713518086499305, 0.9999998682366749, 1.817455549634066e-5),
+        (20.92851053354125, 0.43367017884044273, 0.9999988293114914, 0.0050084125426615604),
+    ] {
+        let event = dp_sgd(sigma, rate, 1);
+        for accountant in [&Moments::new(Relation::Replace) as &dyn Accountant, &Rdp::new(Relation::Replace)] {
+            let bound = accountant.delta(&event, epsilon(at)).unwrap();
+            let name = accountant.name();
+            assert!(bound.lower() <= truth * (1.0 + 1e-15), "{name} ({sigma}, {rate}): {bound:?}, truth {truth}");
+            assert!(bound.upper() >= truth * (1.0 - 1e-15), "{name} ({sigma}, {rate}): {bound:?}, truth {truth}");
+        }
+    }
+}
+
+#[test]
+fn no_delta_is_claimed_below_the_normal_numbers() {
+    // The truth is 9.13e-324: its neighbours are 1e-323 and 5e-324, and no rounding there is relative.
+    for accountant in [&Analytic::new(Relation::AddRemove) as &dyn Accountant, &Moments::new(Relation::AddRemove)] {
+        for (sigma, at) in [(1.628_185_067_450_447_5, 23.738_839_070_726_39), (1.0, 100.0), (1.0, 300.0)] {
+            let bound = accountant.delta(&gaussian(sigma), epsilon(at)).unwrap();
+            assert!(bound.lower() == 0.0 && bound.upper() >= f64::MIN_POSITIVE, "{}: {bound:?}", accountant.name());
+        }
+    }
+}
