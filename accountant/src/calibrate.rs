@@ -1,13 +1,21 @@
-//! Inverse questions: how much noise, how many steps, how large a sampling rate for a given epsilon.
+//! Inverse questions: how much noise, how many steps, how large a rate or a batch for a given epsilon.
 //!
 //! Every answer was evaluated: its `upper` does not exceed the target. The search assumes that epsilon is monotone in
 //! the parameter to stop at the best value; were it not, the answer would still be safe.
+//!
+//! Each search starts where the central limit theorem puts the answer (see [`Gdp`](crate::Gdp)), or in the middle of its
+//! range where that has none, so that it seldom asks the accountant more than fifteen times.
+
+mod guess;
+mod question;
+mod search;
 
 use crate::accountant::{Accountant, Unaccountable};
 use crate::bound::Bound;
-use crate::event::Event;
+use crate::event::{Batches, Event};
 use crate::parameters::{Delta, Epsilon, NoiseMultiplier, OutOfDomain, SamplingRate};
-use crate::rdp::Rdp;
+use question::Question;
+use search::{boundary, whole};
 
 /// A parameter on the safe side of a target.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,25 +53,73 @@ pub enum Uncalibrated {
         /// The least `upper` that was seen.
         least: f64,
     },
+    /// The accountant states no upper bound at all, only an estimate.
+    #[error(
+        "accountant {accountant} estimates epsilon ({estimate} where the plan is most private) and bounds it by nothing: \
+         a {parameter} calibrated to it would promise what nobody has proved; use another accountant"
+    )]
+    Estimate {
+        /// Who answered.
+        accountant: &'static str,
+        /// The parameter, in words.
+        parameter: &'static str,
+        /// The estimate at the private end of the range.
+        estimate: f64,
+    },
     /// The accountant refused the plan.
     #[error(transparent)]
     Unaccountable(#[from] Unaccountable),
-    /// The search left a parameter's domain.
+    /// The search left a parameter's domain, or the range given is none.
     #[error(transparent)]
     OutOfDomain(#[from] OutOfDomain),
 }
 
+/// The values between which a parameter is searched, named by what they do to privacy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Range {
+    private: f64,
+    useful: f64,
+}
+
+impl Range {
+    /// From the most private value to the most useful one: for a noise `private` is the larger one, for a rate the smaller.
+    ///
+    /// # Errors
+    /// [`OutOfDomain`] unless both are finite, > 0 and different.
+    pub fn new(private: f64, useful: f64) -> Result<Self, OutOfDomain> {
+        let allowed = "two different finite numbers > 0";
+        for value in [private, useful] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(OutOfDomain { name: "end of the range searched", value, allowed });
+            }
+        }
+        if private == useful {
+            return Err(OutOfDomain { name: "both ends of the range searched", value: private, allowed });
+        }
+        Ok(Self { private, useful })
+    }
+
+    /// The end at which the plan is most private.
+    #[must_use]
+    pub fn private(self) -> f64 {
+        self.private
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn useful(self) -> f64 {
+        self.useful
+    }
+}
+
 /// The noise multipliers that are tried.
-const NOISE: (f64, f64) = (1e-4, 1e8);
+const NOISE: Range = Range { private: 1e8, useful: 1e-4 };
 
 /// The sampling rates that are tried.
-const RATE: (f64, f64) = (1e-12, 1.0);
+const RATE: Range = Range { private: 1e-12, useful: 1.0 };
 
 /// The most steps that are tried.
 const MOST_STEPS: u64 = u32::MAX as u64;
-
-/// Relative distance between the value returned and one that exceeds the target.
-const TOLERANCE: f64 = 1e-6;
 
 /// The smallest noise multiplier for which `plan` stays within `target` at `delta`, to a relative 1e-6.
 ///
@@ -78,10 +134,9 @@ pub fn noise_multiplier(
     target: Epsilon,
     delta: Delta,
 ) -> Result<Calibrated<NoiseMultiplier>, Uncalibrated> {
-    let question = Question { accountant, target: positive(target)?, delta };
-    let ask = |z: f64| question.ask(&plan(NoiseMultiplier::new(z)?));
-    let (value, bound, capped) = boundary("noise multiplier", ask, question.target, (NOISE.1, NOISE.0), 1.0)?;
-    Ok(question.answer(NoiseMultiplier::new(value)?, bound, capped))
+    let question = Question::new(accountant, "noise multiplier", target, delta)?;
+    let found = boundary(&question, |z| Ok(plan(NoiseMultiplier::new(z)?)), NOISE, Some(1.0))?;
+    Ok(found.try_map(NoiseMultiplier::new)?)
 }
 
 /// The largest sampling rate for which `plan` stays within `target` at `delta`, to a relative 1e-6.
@@ -96,10 +151,9 @@ pub fn sampling_rate(
     target: Epsilon,
     delta: Delta,
 ) -> Result<Calibrated<SamplingRate>, Uncalibrated> {
-    let question = Question { accountant, target: positive(target)?, delta };
-    let ask = |q: f64| question.ask(&plan(SamplingRate::new(q)?));
-    let (value, bound, capped) = boundary("sampling rate", ask, question.target, RATE, 0.01)?;
-    Ok(question.answer(SamplingRate::new(value)?, bound, capped))
+    let question = Question::new(accountant, "sampling rate", target, delta)?;
+    let found = boundary(&question, |q| Ok(plan(SamplingRate::new(q)?)), RATE, Some(0.01))?;
+    Ok(found.try_map(SamplingRate::new)?)
 }
 
 /// The largest number of steps for which `plan` stays within `target` at `delta`: one more step would exceed it.
@@ -114,161 +168,53 @@ pub fn steps(
     target: Epsilon,
     delta: Delta,
 ) -> Result<Calibrated<u64>, Uncalibrated> {
-    let question = Question { accountant, target: positive(target)?, delta };
-    let ask = |n: u64| question.ask(&plan(n));
-    let first = ask(1)?;
-    if first.upper() > question.target {
-        return Err(Uncalibrated::Unreachable {
-            parameter: "number of steps",
-            from: 1.0,
-            to: 1.0,
-            target: question.target,
-            least: first.upper(),
-        });
-    }
-    let (mut safe, mut bound) = (1, first);
-    let mut exceeding = None;
-    while exceeding.is_none() && safe < MOST_STEPS {
-        let next = (safe * 8).min(MOST_STEPS);
-        let answer = ask(next)?;
-        if answer.upper() <= question.target {
-            (safe, bound) = (next, answer);
-        } else {
-            exceeding = Some((next, answer));
-        }
-    }
-    let Some((mut over, mut excess)) = exceeding else {
-        return Ok(question.answer(safe, bound, true));
-    };
-    let mut narrow = Narrow::default();
-    while over - safe > 1 {
-        let guess = narrow.next((safe as f64, bound.upper()), (over as f64, excess.upper()), question.target) as u64;
-        let next = guess.clamp(safe + 1, over - 1);
-        let answer = ask(next)?;
-        if answer.upper() <= question.target {
-            (safe, bound) = (next, answer);
-        } else {
-            (over, excess) = (next, answer);
-        }
-    }
-    Ok(question.answer(safe, bound, false))
+    let question = Question::new(accountant, "number of steps", target, delta)?;
+    whole(&question, |n| Ok(plan(n)), MOST_STEPS)
 }
 
-fn positive(target: Epsilon) -> Result<f64, Uncalibrated> {
-    if target.get() > 0.0 { Ok(target.get()) } else { Err(Uncalibrated::Target(target.get())) }
-}
-
-struct Question<'a> {
-    accountant: &'a dyn Accountant,
-    target: f64,
-    delta: Delta,
-}
-
-impl Question<'_> {
-    fn ask(&self, event: &Event) -> Result<Bound, Uncalibrated> {
-        match self.accountant.epsilon(event, self.delta) {
-            // Numbers beyond f64 mean a loss beyond every target: the search goes on to more privacy.
-            Err(Unaccountable::Overflow { .. }) => {
-                Ok(Bound::new(0.0, f64::INFINITY, f64::INFINITY, self.accountant.name())
-                    .map_err(Unaccountable::Contradiction)?)
-            }
-            // The search may pass through plans that the contour cannot certify: the Renyi bound holds there too, and the
-            // answer says whose it is.
-            Err(Unaccountable::Uncertified { .. }) => {
-                Ok(Rdp::new(self.accountant.relation()).epsilon(event, self.delta)?)
-            }
-            answer => Ok(answer?),
-        }
-    }
-
-    fn answer<T>(&self, value: T, bound: Bound, capped: bool) -> Calibrated<T> {
-        Calibrated { value, bound, slack: self.target - bound.upper(), capped }
-    }
-}
-
-/// The value nearest to `range.1` that stays within the target, when `range.0` is the private end.
+/// The largest batch out of `records` records for which `plan` stays within `target` at `delta`: one more record in the
+/// batch would exceed it.
 ///
-/// Brackets from `start` by growing factors in the direction needed, then narrows.
-fn boundary(
-    parameter: &'static str,
-    ask: impl Fn(f64) -> Result<Bound, Uncalibrated>,
-    target: f64,
-    range: (f64, f64),
-    start: f64,
-) -> Result<(f64, Bound, bool), Uncalibrated> {
-    let (private, other) = range;
-    let toward = |value: f64, end: f64, factor: f64| {
-        if end > value { (value * factor).min(end) } else { (value / factor).max(end) }
-    };
-    let first = ask(start)?;
-    let mut factor = 2.0;
-    let (mut safe, mut over) = if first.upper() <= target {
-        let mut safe = (start, first);
-        loop {
-            if safe.0 == other {
-                return Ok((safe.0, safe.1, true));
-            }
-            let next = toward(safe.0, other, factor);
-            let answer = ask(next)?;
-            if answer.upper() > target {
-                break (safe, (next, answer));
-            }
-            safe = (next, answer);
-            factor *= 2.0;
-        }
-    } else {
-        let mut over = (start, first);
-        loop {
-            if over.0 == private {
-                let (from, to) = (private.min(other), private.max(other));
-                return Err(Uncalibrated::Unreachable { parameter, from, to, target, least: over.1.upper() });
-            }
-            let next = toward(over.0, private, factor);
-            let answer = ask(next)?;
-            if answer.upper() <= target {
-                break ((next, answer), over);
-            }
-            over = (next, answer);
-            factor *= 2.0;
-        }
-    };
-    let mut narrow = Narrow::default();
-    while (safe.0 / over.0).ln().abs() > TOLERANCE {
-        let next = narrow.next((safe.0, safe.1.upper()), (over.0, over.1.upper()), target);
-        let answer = ask(next)?;
-        if answer.upper() <= target {
-            safe = (next, answer);
-        } else {
-            over = (next, answer);
-        }
-    }
-    Ok((safe.0, safe.1, false))
+/// The plan decides what the batch means: [`Event::without_replacement`], or Poisson sampling at the rate
+/// [`Batches::share`], and how many steps there are. When all records may be taken, `capped` is true.
+///
+/// # Errors
+/// [`Uncalibrated`]: a target of 0, a plan that exceeds it with batches of one record, a plan the accountant refuses;
+/// `records` = 0.
+pub fn batch_size(
+    accountant: &dyn Accountant,
+    plan: impl Fn(Batches) -> Event,
+    records: u64,
+    target: Epsilon,
+    delta: Delta,
+) -> Result<Calibrated<u64>, Uncalibrated> {
+    // Says what is wrong with no records at all.
+    Batches::new(records, 1)?;
+    let question = Question::new(accountant, "batch size", target, delta)?;
+    whole(&question, |batch| Ok(plan(Batches::new(records, batch)?)), records)
 }
 
-/// Chooses the next point inside a bracket: the secant in logarithms, and the middle whenever that is not enough.
-#[derive(Default)]
-struct Narrow {
-    turn: u32,
+/// The value nearest to `range.useful()` for which `plan` stays within `target` at `delta`, to a relative 1e-6: any
+/// parameter in which epsilon is monotone, such as the scale of a Laplace noise. `name` is for messages.
+///
+/// # Errors
+/// [`Uncalibrated`]: a target of 0, a plan that exceeds it at the private end, a plan the accountant refuses, or a value
+/// for which there is no plan.
+pub fn parameter(
+    accountant: &dyn Accountant,
+    name: &'static str,
+    plan: impl Fn(f64) -> Result<Event, OutOfDomain>,
+    range: Range,
+    target: Epsilon,
+    delta: Delta,
+) -> Result<Calibrated<f64>, Uncalibrated> {
+    let question = Question::new(accountant, name, target, delta)?;
+    boundary(&question, plan, range, None)
 }
 
-impl Narrow {
-    /// Points are (value, epsilon). The result lies strictly between them.
-    fn next(&mut self, safe: (f64, f64), over: (f64, f64), target: f64) -> f64 {
-        self.turn += 1;
-        let (a, b) = (safe.0.ln(), over.0.ln());
-        let width = b - a;
-        let (below, above) = ((safe.1 / target).ln(), (over.1 / target).ln());
-        let secant = -below / (above - below);
-        // Every third point is the middle, so that the width at least halves every three evaluations; otherwise the
-        // secant, moved a little past the root to the side of the end that is farther from it, so that both ends close.
-        let share = if self.turn.is_multiple_of(3) || !secant.is_finite() {
-            0.5
-        } else {
-            let nudge = (0.3 * TOLERANCE / width.abs()).min(0.25);
-            let nudged = if secant < 0.5 { secant + nudge } else { secant - nudge };
-            let least = (0.1 * TOLERANCE / width.abs()).min(0.1);
-            nudged.clamp(least, 1.0 - least)
-        };
-        (a + share * width).exp()
+impl<T> Calibrated<T> {
+    fn try_map<U>(self, to: impl FnOnce(T) -> Result<U, OutOfDomain>) -> Result<Calibrated<U>, OutOfDomain> {
+        let Self { value, bound, slack, capped } = self;
+        Ok(Calibrated { value: to(value)?, bound, slack, capped })
     }
 }

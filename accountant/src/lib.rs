@@ -30,6 +30,11 @@
 //! | [`Moments`] | these and Poisson-sampled Gaussian releases | a certified interval, typically 1e-9 wide; a refusal where the loss of few steps at a small rate is nearly an atom |
 //! | [`Rdp`] | the same | a valid upper bound: some 5 to 25 % above the truth for long runs, more for few steps at small rates |
 //! | [`Auto`] | all | [`Analytic`] where it has an answer, else [`Rdp`] |
+//! | [`Gdp`] | Gaussian releases, Poisson-sampled or in fixed-size batches | an *estimate* by the central limit theorem: no guarantee |
+//!
+//! Other questions go to any of them: [`calibrate`] (how much noise, how many steps, how large a rate or batch),
+//! [`curve`] (the whole privacy profile), [`trade_off`] (true and false positive rates, advantage, mu), [`group`] (users
+//! with several records), [`schedule`] (epsilon after every step), [`filter`] (spending chosen on the way).
 //!
 //! Epsilon and delta are for one unit under a neighbouring [`Relation`]; the noise multiplier is always the noise
 //! standard deviation over the clip norm.
@@ -40,16 +45,23 @@ mod auto;
 mod bound;
 mod by_name;
 pub mod calibrate;
+pub mod curve;
 mod event;
+pub mod filter;
+mod gdp;
+pub mod group;
 mod ledger;
 mod moments;
 mod normal;
+mod one_order;
 mod parameters;
 mod parts;
 mod profile;
 mod rdp;
 mod relation;
+pub mod schedule;
 mod terms;
+pub mod trade_off;
 mod tree;
 
 pub use accountant::{Accountant, Unaccountable};
@@ -59,6 +71,7 @@ pub use bound::{Bound, Disordered};
 pub use by_name::{NAMES, UnknownAccountant, by_name};
 pub use calibrate::{Calibrated, Uncalibrated};
 pub use event::{Allocation, Batches, Event, GaussianMixture, Participation, RandomizedResponse, Repetitions};
+pub use gdp::Gdp;
 pub use ledger::Ledger;
 pub use moments::Moments;
 pub use parameters::{
@@ -67,6 +80,7 @@ pub use parameters::{
 pub use parts::CountOverflow;
 pub use rdp::Rdp;
 pub use relation::{Relation, UnknownRelation};
+pub use trade_off::TradeOff;
 
 /// The version of this crate, for reports: an epsilon is only as reproducible as the accountant that stated it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -19,14 +19,14 @@ pub(crate) fn sensitivity_squared(rule: Participation) -> (f64, bool) {
     for height in 0..heights {
         let length = 1_u64 << height;
         // The most that fit in the steps that nodes of this height cover, and the most in one node.
-        let covered = rule.steps() >> height << height;
+        let covered = (rule.steps() >> height) << height;
         let all = rule.participations().min(covered.div_ceil(apart));
         let one = rule.participations().min(length.div_ceil(apart));
         // A sum of squares with a bound on each and on the sum is largest with as many full ones as possible.
         let (full, rest) = (all / one, all % one);
         bound += full as f64 * (one as f64).powi(2) + (rest as f64).powi(2);
         if early {
-            attained += squares((0..all).map(|k| k * apart >> height));
+            attained += squares((0..all).map(|k| (k * apart) >> height));
         }
     }
     // The logarithm of the number of steps bounds the roundings.
@@ -74,12 +74,12 @@ mod tests {
                     let (bound, exact) = sensitivity_squared(rule(participations, separation, steps));
                     let mut worst = 0.0_f64;
                     for pattern in 0_u64..1 << steps {
-                        let places: Vec<u64> = (0..steps).filter(|k| pattern >> k & 1 == 1).collect();
+                        let places: Vec<u64> = (0..steps).filter(|k| (pattern >> k) & 1 == 1).collect();
                         let apart = places.windows(2).all(|pair| pair[1] - pair[0] > separation);
                         if places.len() as u64 <= participations && apart {
                             let heights = u64::BITS - steps.leading_zeros();
                             let square = (0..heights).map(|height| {
-                                let covered = steps >> height << height;
+                                let covered = (steps >> height) << height;
                                 squares(places.iter().filter(|k| **k < covered).map(|k| k >> height))
                             });
                             worst = worst.max(square.sum());

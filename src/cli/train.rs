@@ -57,7 +57,7 @@ pub(super) struct Args {
     /// Which data sets are neighbours: add-remove, replace or zero-out.
     #[arg(long, value_name = "RELATION", default_value = "add-remove", help_heading = "Privacy")]
     relation: String,
-    /// The accountant: auto, analytic, moments or rdp.
+    /// The accountant: auto, analytic, moments, pld or rdp.
     #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Privacy")]
     accountant: String,
 

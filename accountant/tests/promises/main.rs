@@ -4,9 +4,12 @@
 mod calibration;
 mod contour_vectors;
 mod contract;
+mod documentation;
 mod every_event;
+mod examples;
 mod golden;
 mod laws;
 mod plans;
+mod questions;
 mod serialisation;
 mod vectors;

@@ -47,10 +47,11 @@ fn search(args: &PlanArgs, accountant: &dyn Accountant, target: Epsilon, delta: 
         }
         Missing::Batch { noise_multiplier, steps, records, fixed } => {
             let plan = |batches: Batches| -> Event {
-                let sampling = if fixed { Sampling::WithoutReplacement(batches) } else { Sampling::Poisson(batches.share()) };
+                let sampling =
+                    if fixed { Sampling::WithoutReplacement(batches) } else { Sampling::Poisson(batches.share()) };
                 sampling.plan(noise_multiplier, steps)
             };
-            let found = calibrate::batch(accountant, records, plan, target, delta)?;
+            let found = calibrate::batch_size(accountant, plan, records, target, delta)?;
             ("batch", json!(found.value), found.bound, found.capped)
         }
     })

@@ -54,7 +54,8 @@ pub(super) fn text(answer: &Answer) -> String {
 /// Epsilon against the exponent of delta: the upper bound as a line, what lies between the bounds as a band.
 fn picture(points: &[(f64, Bound)]) -> Result<String> {
     let mut svg = String::new();
-    draw(points, &mut svg).map_err(|error| Error::Refused { reason: format!("the picture cannot be drawn: {error}") })?;
+    draw(points, &mut svg)
+        .map_err(|error| Error::Refused { reason: format!("the picture cannot be drawn: {error}") })?;
     Ok(svg)
 }
 
