@@ -1,4 +1,6 @@
-//! The exact accountant: compositions of Gaussian releases without sampling.
+//! The exact accountant: compositions of Gaussian releases without sampling, and a few single releases.
+
+mod single;
 
 use crate::accountant::{Accountant, Unaccountable};
 use crate::bound::Bound;
@@ -7,6 +9,7 @@ use crate::parameters::{Delta, Epsilon};
 use crate::profile::{bisect, ln_gaussian_delta};
 use crate::relation::Relation;
 use crate::terms::{Terms, root_precision};
+pub(crate) use single::Single;
 
 const NAME: &str = "analytic";
 
@@ -14,7 +17,10 @@ const NAME: &str = "analytic";
 ///
 /// Their composition is one Gaussian of parameter mu with mu^2 = sensitivity^2 times the sum of count / sigma^2 (Dong,
 /// Roth & Su 2022), and its profile is known in closed form (Balle & Wang 2018). Lower and upper differ by the rounding
-/// error alone. Everything else is refused.
+/// error alone.
+///
+/// Also for one single release of these kinds: Laplace noise, randomized response, and an (epsilon, delta) release, whose
+/// answer is that of the worst mechanism with its guarantee. Everything else is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Analytic {
     relation: Relation,
@@ -28,8 +34,8 @@ impl Analytic {
     }
 
     /// The mu, and whether it is also what the event costs at least.
-    fn mu(self, event: &Event) -> Result<(Mu, bool), Unaccountable> {
-        let terms = Terms::of(event, NAME)?.gaussian_only(NAME)?;
+    fn mu(self, terms: Terms) -> Result<(Mu, bool), Unaccountable> {
+        let terms = terms.gaussian_only(NAME)?;
         if terms.sampled.is_empty() {
             Ok((Mu::of(&terms, self.relation, NAME)?, !terms.above))
         } else {
@@ -52,7 +58,12 @@ impl Accountant for Analytic {
     }
 
     fn epsilon(&self, event: &Event, delta: Delta) -> Result<Bound, Unaccountable> {
-        let (mu, exact) = self.mu(event)?;
+        let terms = Terms::of(event, NAME)?;
+        if let Some(single) = Single::of(&terms, self.relation)? {
+            let (lower, upper) = single.epsilon(delta.get())?;
+            return Ok(Bound::new(lower, 0.5 * (lower + upper), upper, NAME)?);
+        }
+        let (mu, exact) = self.mu(terms)?;
         if mu.value == 0.0 {
             return Ok(Bound::zero(NAME));
         }
@@ -62,7 +73,12 @@ impl Accountant for Analytic {
     }
 
     fn delta(&self, event: &Event, epsilon: Epsilon) -> Result<Bound, Unaccountable> {
-        let (mu, exact) = self.mu(event)?;
+        let terms = Terms::of(event, NAME)?;
+        if let Some(single) = Single::of(&terms, self.relation)? {
+            let (lower, upper) = single.delta(epsilon.get());
+            return Ok(Bound::new(lower, 0.5 * (lower + upper), upper, NAME)?);
+        }
+        let (mu, exact) = self.mu(terms)?;
         if mu.value == 0.0 {
             return Ok(Bound::zero(NAME));
         }

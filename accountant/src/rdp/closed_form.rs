@@ -1,5 +1,6 @@
 //! Bounds on the moment of a sampled Gaussian that need no quadrature.
 
+use super::rest::log_mixture;
 use crate::relation::Relation;
 use crate::terms::Sampled;
 
@@ -22,17 +23,4 @@ pub(super) fn log_moment(term: Sampled, relation: Relation, order: f64) -> (f64,
             (convex.min(minkowski), q.ln() - (-q).ln_1p() + exponent > 40.0)
         }
     }
-}
-
-/// ln(1 - q + q e^v) for v >= 0, rounded up.
-fn log_mixture(q: f64, v: f64) -> f64 {
-    let (value, size) = if v < 30.0 {
-        let value = (q * v.exp_m1()).ln_1p();
-        (value, value)
-    } else {
-        (q.ln() + v + ((1.0 - q) / q * (-v).exp()).ln_1p(), v - q.ln())
-    };
-    // v itself carries a few roundings, which count fully, as the derivative in v is below 1 and v e^v/(e^v - 1) is
-    // below v + 1.
-    value + 16.0 * f64::EPSILON * (size + value * v.min(30.0)) + f64::MIN_POSITIVE
 }

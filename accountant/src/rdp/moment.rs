@@ -22,7 +22,8 @@
 
 use super::certificate::{ln_ends, ln_kappa};
 use super::closed_form;
-use super::grid::{Grid, Window};
+use super::grid::{Grid, Node};
+use super::rest::binomial_rest;
 use crate::relation::Relation;
 use crate::terms::Sampled;
 
@@ -40,7 +41,7 @@ pub(super) struct Moment {
 }
 
 /// A sum over nodes, scaled by e^{-scale}.
-struct Sum {
+pub(super) struct Sum {
     scale: f64,
     /// sum of Q g, and a bound on its floating-point error.
     value: f64,
@@ -74,7 +75,7 @@ impl Moment {
             let grid = grids.get_mut(level)?;
             let dx = grid.dx;
             let Some(window) = grid.window(order) else { break };
-            let sum = Sum::over(&window, order);
+            let sum = Sum::over(window.nodes.iter().copied(), order);
             let ends = ln_ends(*term, *relation, order, &window, dx);
             let (value, negligible) = sum.log_moment(ends, ln_kappa(*term, *relation, order, dx), order, term.rate);
             // A value that floating point could not form is no bound.
@@ -90,13 +91,15 @@ impl Moment {
 }
 
 impl Sum {
-    fn over(window: &Window<'_>, order: f64) -> Self {
+    /// The sum over these nodes; any pair (P, Q) will do.
+    pub(super) fn over(nodes: impl Iterator<Item = Node> + Clone, order: f64) -> Self {
         let beta = order - 1.0;
         // Terms above e^300 are summed relative to the largest one.
-        let peak = window.nodes.iter().map(|node| node.ln_weight + order * node.loss).fold(0.0, f64::max);
+        let peak = nodes.clone().map(|node| node.ln_weight + order * node.loss).fold(0.0, f64::max);
         let scale = if peak > 300.0 { peak } else { 0.0 };
-        let (mut value, mut error) = (0.0, 0.0);
-        for node in window.nodes {
+        let (mut value, mut error, mut count) = (0.0, 0.0, 0.0);
+        for node in nodes {
+            count += 1.0;
             let (l, ln_weight) = (node.loss, node.ln_weight - scale);
             let weight = ln_weight.exp();
             let excess = l.exp_m1();
@@ -119,12 +122,13 @@ impl Sum {
             error += rounding + term.abs() * node.ln_weight_error + order * head.abs() * node.loss_error;
         }
         // Adding n numbers one after the other errs by at most n units of the final sum of their sizes.
-        let adding = window.nodes.len() as f64 * E * (value.abs() + error);
+        let adding = count * E * (value.abs() + error);
         Self { scale, value, error: error + adding }
     }
 
-    /// ln A from the sum, the ends and kappa; and whether the certificate is negligible beside the value.
-    fn log_moment(&self, ln_ends: f64, ln_kappa: f64, order: f64, q: f64) -> (f64, bool) {
+    /// ln A from the sum, the ends, kappa and a bound q on half of E_Q |P/Q - 1|; and whether the certificate is
+    /// negligible beside the value.
+    pub(super) fn log_moment(&self, ln_ends: f64, ln_kappa: f64, order: f64, q: f64) -> (f64, bool) {
         let kappa = ln_kappa.exp();
         // A - 1 <= sum + ends + kappa ((A - 1) + 2 + 2 alpha q), solved for A - 1.
         let known = self.value + self.error + (ln_ends - self.scale).exp();
@@ -141,22 +145,6 @@ impl Sum {
         };
         (value * (1.0 + 4.0 * E) + f64::MIN_POSITIVE, certificate <= 1e-14 * self.value && kappa < 1e-14)
     }
-}
-
-/// (1 + z)^alpha - 1 - alpha z for |alpha z| < 0.1 by its Taylor series: from the third term on each one is less than a
-/// tenth of its predecessor, so that 18 terms leave nothing.
-fn binomial_rest(order: f64, z: f64) -> f64 {
-    let mut term = 0.5 * order * (order - 1.0) * z * z;
-    let mut sum = term;
-    for j in 2..20 {
-        let j = f64::from(j);
-        term *= (order - j) / (j + 1.0) * z;
-        sum += term;
-        if term.abs() <= 1e-18 * sum {
-            break;
-        }
-    }
-    sum
 }
 
 #[cfg(test)]
@@ -233,7 +221,7 @@ mod tests {
                 let mut grid = Grid::new(term(q, s), Relation::AddRemove, level);
                 let dx = grid.dx;
                 let window = grid.window(order).unwrap();
-                let sum = Sum::over(&window, order);
+                let sum = Sum::over(window.nodes.iter().copied(), order);
                 let ends = ln_ends(term(q, s), Relation::AddRemove, order, &window, dx);
                 let kappa = ln_kappa(term(q, s), Relation::AddRemove, order, dx);
                 let (upper, _) = sum.log_moment(ends, kappa, order, q);

@@ -11,5 +11,6 @@ mod golden;
 mod laws;
 mod plans;
 mod questions;
+mod rdp_events;
 mod serialisation;
 mod vectors;
