@@ -9,25 +9,35 @@
 
 mod aliasing;
 mod arm;
+mod beyond;
 mod chernoff;
 mod composition;
 mod contour;
 mod cut;
 mod direction;
+#[cfg(test)]
+mod domain;
+mod label;
+mod left_out;
 mod nodes;
+mod part;
 mod place;
+mod profile;
+mod sample;
 mod search;
 mod strip;
 mod tilt;
 mod turns;
+mod value;
 
 use crate::accountant::{Accountant, Unaccountable};
 use crate::analytic::Mu;
 use crate::bound::Bound;
 use crate::event::Event;
 use crate::parameters::{Delta, Epsilon};
+use crate::profile::poisson_delta_at_least;
 use crate::relation::Relation;
-use crate::terms::Terms;
+use crate::terms::{Sampled, Terms};
 use chernoff::Chernoff;
 use composition::Composition;
 use direction::Direction;
@@ -44,8 +54,8 @@ const USEFUL: f64 = 1e-3;
 /// floating point; they typically differ by less than 1e-9. Both directions of add/remove and zero-out are composed on
 /// their own, and the larger answer is taken at the very end (Zhu, Dong & Wang 2022). `estimate` is the sum itself.
 ///
-/// Where the loss of few steps at a small rate is nearly an atom the contour would need too many samples: then the
-/// answer is [`Unaccountable::Uncertified`], and [`Rdp`](crate::Rdp) has one.
+/// Where the contours would need too many samples, some one plan in 300 with noise multipliers from 0.3 to 1000, rates
+/// from 1e-7 and deltas to 1e-100, the answer is [`Unaccountable::Uncertified`], and [`Rdp`](crate::Rdp) has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moments {
     relation: Relation,
@@ -61,11 +71,11 @@ impl Moments {
     /// The larger of the answers of all directions; `None` when it is not known well enough.
     ///
     /// `certify` answers for one direction from its best real order. `bound` is what that order alone proves, `most` what
-    /// holds without any computation.
+    /// holds without any computation. Outcomes that do not matter at a delta of e^`ln_delta` are left out.
     fn largest(
         self,
-        terms: &Terms,
-        mu: Mu,
+        (terms, mu): (&Terms, Mu),
+        ln_delta: f64,
         chernoff: impl Fn(&mut Composition) -> Option<Chernoff>,
         most: impl Fn(&Composition) -> f64,
         bound: impl Fn(Chernoff) -> f64,
@@ -73,7 +83,7 @@ impl Moments {
     ) -> Option<Interval> {
         let mut largest: Option<Interval> = None;
         for direction in Direction::of(self.relation) {
-            let mut composition = Composition::new(terms, mu, *direction);
+            let mut composition = Composition::new(terms, mu, *direction, ln_delta);
             let lower = largest.map_or(f64::NEG_INFINITY, |known| known.lower);
             let most = most(&composition);
             // What cannot exceed the other direction's lower bound cannot change the maximum.
@@ -124,8 +134,7 @@ impl Moments {
 fn answer(interval: Option<Interval>, useful: impl Fn(Interval) -> bool) -> Result<Bound, Unaccountable> {
     let refusal = Unaccountable::Uncertified {
         accountant: NAME,
-        reason: "the privacy loss is nearly an atom (few steps at a small rate) or out of range, so that the contour \
-                 integral would need too many samples",
+        reason: "the privacy loss is out of range, or so uneven that the contour integral would need too many samples",
     };
     let Some(found) = interval.filter(|found| useful(*found)) else { return Err(refusal) };
     // No clamp: ends in the wrong order are for `Bound` to report.
@@ -149,9 +158,9 @@ impl Accountant for Moments {
         }
         let delta = delta.get();
         let interval = self.largest(
-            &terms,
-            mu,
-            |composition| chernoff::epsilon(composition, delta),
+            (&terms, mu),
+            delta.ln(),
+            |composition| chernoff::epsilon(composition, delta, None),
             Composition::largest_loss,
             |real| real.value.max(0.0),
             |composition, real| search::epsilon(composition, delta, real),
@@ -165,10 +174,16 @@ impl Accountant for Moments {
             return Ok(Bound::zero(NAME));
         }
         let epsilon = epsilon.get();
+        // The whole leaks at least what one release does; that only decides what is negligible.
+        let single = |term: &Sampled| poisson_delta_at_least(*term, self.relation, epsilon);
+        let ln_delta = terms.sampled.iter().map(single).fold(f64::MIN_POSITIVE, f64::max).ln();
         let interval = self.largest(
-            &terms,
-            mu,
-            |composition| chernoff::delta(composition, epsilon),
+            (&terms, mu),
+            ln_delta,
+            |composition| {
+                let real = chernoff::delta(composition, epsilon, None, chernoff::TOLERANCE)?;
+                Some(Chernoff { value: part::ln_add(real.value, composition.ln_far()), ..real })
+            },
             // No loss exceeds epsilon: delta is 0.
             |composition| if composition.largest_loss() <= epsilon { 0.0 } else { 1.0 },
             // An upper bound never underflows to zero.

@@ -75,7 +75,11 @@ const VALUES: &[Row] = &[
     ("account epsilon --noise-multiplier 1 --records 5 --batch 0 --steps 1", 2, &["batch", "0", "1 <= batch"]),
     ("account epsilon --noise-multiplier 1 --sampling balls-in-bins --steps 1", 2, &["--steps-per-epoch", "--batch"]),
     ("account epsilon --noise-multiplier 1 --sampling shuffled --steps-per-epoch 0 --steps 1", 2, &["at least 1"]),
-    ("account epsilon --noise-multiplier 1 --sampling shuffled --steps-per-epoch 9 --steps 9", 1, &["refused", "zero-out"]),
+    (
+        "account epsilon --noise-multiplier 1 --sampling shuffled --steps-per-epoch 9 --steps 9",
+        1,
+        &["refused", "zero-out"],
+    ),
     (
         "account epsilon --noise-multiplier 1 --sampling without-replacement --sampling-rate 0.1 --steps 1",
         2,

@@ -1,9 +1,10 @@
 //! How far the infinite sum along the contour lies above delta, and the step that makes this negligible.
 //!
 //! By Poisson summation the infinite sum with step h is the sum over all k of e^{2 pi k c/h} delta(eps + 2 pi k/h). The
-//! term k = 0 is the answer and no term is negative. For k < 0, delta <= 1 leaves together at most
+//! term k = 0 is the answer and no term is negative. For k < 0, delta <= m, the mass of the measure, leaves together at
+//! most
 //!
-//! A_neg = 1 / (e^{2 pi c/h} - 1).
+//! A_neg = m / (e^{2 pi c/h} - 1).
 //!
 //! For k > 0, delta(x) <= kappa(c') M(c') e^{-c' x} at every order c' > c, kappa(c') = c'^c' / (c'+1)^(c'+1), leaves
 //!
@@ -67,16 +68,17 @@ impl Aliasing {
             return None;
         }
         // A hundredth covers rounding and the 1 in e^x - 1.
-        let step = 0.99 * widest.min(2.0 * PI * c / (-ln_allowed).max(1.0));
+        let ln_mass = composition.ln_mass();
+        let step = 0.99 * widest.min(2.0 * PI * c / (ln_mass - ln_allowed).max(1.0));
         let positive =
             bounds.into_iter().map(|(order, bound)| (order, bound + minus_ln_expm1(2.0 * PI * (order - c) / step)));
-        Some((step, Self { ln_negative: minus_ln_expm1(2.0 * PI * c / step), positive: positive.collect() }))
+        Some((step, Self { ln_negative: ln_mass + minus_ln_expm1(2.0 * PI * c / step), positive: positive.collect() }))
     }
 
     /// The same bounds for another step.
     #[cfg(test)]
     pub(super) fn with_step(mut self, c: f64, old: f64, new: f64) -> Self {
-        self.ln_negative = minus_ln_expm1(2.0 * PI * c / new);
+        self.ln_negative += minus_ln_expm1(2.0 * PI * c / new) - minus_ln_expm1(2.0 * PI * c / old);
         for (order, bound) in &mut self.positive {
             let turn = 2.0 * PI * (*order - c);
             *bound += minus_ln_expm1(turn / new) - minus_ln_expm1(turn / old);

@@ -36,6 +36,11 @@ impl Arm {
         }
     }
 
+    /// The largest slope of the angle at t = 0. The angle is concave in t where the odds are below 1, convex elsewhere.
+    pub(super) fn most_slope(self) -> f64 {
+        1.0 / (1.0 + 1.0 / self.odds.1)
+    }
+
     /// Bounds on the angle in the cell: its values where the odds are least and most.
     pub(super) fn angle(self, t: f64) -> (f64, f64) {
         let (sine, cosine) = t.sin_cos();

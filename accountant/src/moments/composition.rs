@@ -1,8 +1,24 @@
-//! A composition in one direction: log M at real orders is a sum over its distinct releases.
+//! A composition in one direction, less the outcomes that do not matter: log moments at real orders, tilted parts.
+//!
+//! Every outcome of a sampled release is labelled (see [`label`](super::label)) *far* beyond an end that is chosen such
+//! that all far outcomes of all steps together have a probability far below delta. Sequences with a far outcome are left
+//! out; that is a sub-probability, and its delta is less by at most their probability.
+//!
+//! Below a second end an outcome may be labelled *small*. Then the sequences of small outcomes alone are left out, too:
+//! with A and B the moment generating functions of the small and of the remaining outcomes of a release, what is left is
+//!
+//! D(s) = prod (A_i + B_i)^{n_i} - prod A_i^{n_i},
+//!
+//! which decays like B although A may be nearly an atom.
 
+use std::f64::consts::LN_2;
+
+use super::cut::PartDecay;
 use super::direction::Direction;
-use super::nodes::{Nodes, range, step};
-use super::strip;
+use super::label::Label;
+use super::nodes::{Nodes, goal, step};
+use super::part::{Part, far_end, ln_add};
+use super::strip::{self, Orders};
 use super::tilt::{Tilt, log_moment};
 use crate::analytic::Mu;
 use crate::terms::{Sampled, Terms};
@@ -15,19 +31,120 @@ const MOST_NODES: usize = 300_000;
 /// From this many nodes on a finer bound on the step is tried.
 const WORTH: f64 = 250.0;
 
+/// Far outcomes together have a probability of e^-27 of delta.
+const FAR: f64 = 27.0;
+
+/// Labels are cut off where they are e^-DEEP of what may be left out: a line away from the real axis may grow by that.
+const DEEP: f64 = 100.0;
+
+/// Errors relative to the large outcomes: no count multiplies them.
+const DEPTH: f64 = 38.0;
+
 /// All unsampled Gaussians as one of parameter mu, and the sampled terms.
 #[derive(Debug)]
 pub(super) struct Composition {
     pub(super) direction: Direction,
     pub(super) mu: Mu,
+    ln_delta: f64,
     pub(super) terms: Vec<Sampled>,
+    /// Which outcomes of each term are not far: small ones alone, where there are `bands`.
+    bodies: Vec<Label>,
+    /// Which are neither small nor far; empty when none is called small.
+    bands: Vec<Label>,
     /// Nodes for real orders, one list for each term, replaced when a larger order asks for more.
     nodes: Vec<Nodes>,
+    band_nodes: Vec<Nodes>,
+}
+
+/// One term under the measure tilted to order c: its body, and its band.
+#[derive(Debug)]
+pub(super) struct Tilted {
+    pub(super) body: Tilt,
+    pub(super) band: Option<Tilt>,
 }
 
 impl Composition {
-    pub(super) fn new(terms: &Terms, mu: Mu, direction: Direction) -> Self {
-        Self { direction, mu, terms: terms.sampled.clone(), nodes: Vec::new() }
+    /// Without the outcomes that do not matter at this delta.
+    pub(super) fn new(terms: &Terms, mu: Mu, direction: Direction, ln_delta: f64) -> Self {
+        let terms = terms.sampled.clone();
+        let bodies = not_far(&terms, direction, ln_delta, |s| 0.5 * s.min(2.0 * s * s));
+        Self { direction, mu, ln_delta, terms, bodies, bands: Vec::new(), nodes: Vec::new(), band_nodes: Vec::new() }
+    }
+
+    /// Where the loss of each term reaches a level, or where its outcomes are too improbable to matter, if that is nearer.
+    ///
+    /// In the orientation of [`Part::x`]. Not for ADD.
+    pub(super) fn places(&self, loss: f64) -> Vec<f64> {
+        let finer = not_far(&self.terms, self.direction, self.ln_delta, finer_width);
+        let place = |(term, body): (&Sampled, Label)| {
+            Part { term: *term, direction: self.direction, label: body }.place(loss).min(body.high)
+        };
+        self.terms.iter().zip(finer).map(place).collect()
+    }
+
+    /// Whether labels can begin and end at these places.
+    pub(super) fn apart(&self, low: &[f64], high: &[f64]) -> bool {
+        let gaps = self.terms.iter().zip(low).zip(high);
+        let mut enough = gaps.map(|((term, low), high)| high - low >= 1.5 * finer_width(term.noise_multiplier));
+        enough.all(|enough| enough)
+    }
+
+    /// The outcomes below `high`, without the sequences of outcomes below `low` alone, if that is given.
+    pub(super) fn piece(&self, low: Option<&[f64]>, high: &[f64]) -> Self {
+        let terms = self.terms.clone();
+        let finer = not_far(&terms, self.direction, self.ln_delta, finer_width);
+        let below = |ends: &[f64]| finer.iter().zip(ends).map(|(body, end)| Label { high: *end, ..*body }).collect();
+        let (mut bodies, mut bands): (Vec<Label>, Vec<Label>) = (below(high), Vec::new());
+        if let Some(low) = low {
+            bands = bodies.iter().zip(low).map(|(whole, low)| whole.above(*low)).collect();
+            bodies = below(low);
+        }
+        Self { terms, bodies, bands, nodes: Vec::new(), band_nodes: Vec::new(), ..*self }
+    }
+
+    /// The whole in the ADD direction.
+    pub(super) fn opposite(&self) -> Self {
+        let terms = Terms { sampled: self.terms.clone(), ..Terms::default() };
+        Self::new(&terms, self.mu, Direction::Add, self.ln_delta)
+    }
+
+    /// The terms with the labels of the outcomes that are not far.
+    pub(super) fn not_far(&self) -> Vec<Part> {
+        self.parts(if self.is_split() { &self.bands } else { &self.bodies }).collect()
+    }
+
+    pub(super) fn is_split(&self) -> bool {
+        !self.bands.is_empty()
+    }
+
+    /// ln of a bound on the probability that any outcome is far, or cut off.
+    pub(super) fn ln_far(&self) -> f64 {
+        let far = self.not_far().into_iter().map(|part| part.beyond().0.ln() + (part.term.count as f64).ln());
+        far.fold(self.ln_cut_off(), ln_add) + 1e-12
+    }
+
+    /// ln of a bound on the probability that any outcome is cut off, those of bodies and bands at both of their ends.
+    pub(super) fn ln_cut_off(&self) -> f64 {
+        let labels = self.terms.iter().zip(&self.bodies);
+        let cut_off = labels.map(|(term, label)| label.ln_cut_off() + 2.0 * LN_2 + (term.count as f64).ln());
+        cut_off.fold(f64::NEG_INFINITY, ln_add) + 1e-12
+    }
+
+    /// The largest loss of any single release under ADD.
+    pub(super) fn largest_single_loss(&self) -> f64 {
+        self.terms.iter().map(|term| -(-term.rate).ln_1p()).fold(0.0, f64::max) * (1.0 + 4.0 * E)
+    }
+
+    /// ln of a bound on the mass of the measure: 1, or the probability that any outcome is not small.
+    pub(super) fn ln_mass(&self) -> f64 {
+        if !self.is_split() {
+            return 0.0;
+        }
+        let large = self.terms.iter().zip(&self.bodies).map(|(term, label)| {
+            let part = Part { term: *term, direction: self.direction, label: *label };
+            part.beyond().0.ln() + (term.count as f64).ln()
+        });
+        (large.fold(f64::NEG_INFINITY, ln_add) + 1e-12).min(0.0)
     }
 
     /// The largest loss there is: ADD never exceeds -ln(1 - q) in each step. Rounded up.
@@ -51,30 +168,62 @@ impl Composition {
 
     /// How far below the integral the error of the quadrature of this term lies, as a logarithm: the errors of all
     /// terms times their counts are together below e^-38.
-    pub(super) fn depth(&self, term: &Sampled) -> f64 {
-        38.0 + (term.count as f64).ln() + (self.terms.len() as f64).ln()
+    fn depth(&self, term: &Sampled) -> f64 {
+        DEPTH + (term.count as f64).ln() + (self.terms.len() as f64).ln()
     }
 
-    /// ln M(c) and a bound on its absolute error. `None` where it is out of reach.
+    /// ln M(c), or ln D(c), and a bound on its absolute error. `None` where it is out of reach.
     pub(super) fn log_moment(&mut self, c: f64) -> Option<(f64, f64)> {
         self.reach(c)?;
         let (mut total, mut error) = self.gaussian(c);
-        for nodes in &self.nodes {
-            let (one, doubt) = log_moment(nodes, c);
-            let count = nodes.term.count as f64;
+        // n ln(1 + B/A), and its error.
+        let (mut exponent, mut doubt) = (0.0, 0.0);
+        for (index, nodes) in self.nodes.iter().enumerate() {
+            let (one, off) = log_moment(nodes, c);
+            let count = nodes.part.term.count as f64;
             total += count * one;
-            error += count * doubt;
+            error += count * off;
+            if let Some(nodes) = self.band_nodes.get(index) {
+                let (band, band_off) = log_moment(nodes, c);
+                let ratio = (band - one).exp();
+                exponent += count * ratio.ln_1p();
+                doubt += count * ratio / (1.0 + ratio) * (band_off + off + 4.0 * E * (band.abs() + one.abs()));
+            }
         }
-        error += (4.0 + self.terms.len() as f64) * E * total;
+        error += (4.0 + self.terms.len() as f64) * E * total.abs();
+        if self.is_split() {
+            // ln(e^x - 1) has the derivative 1/(1 - e^-x).
+            let slope = -1.0 / (-exponent).exp_m1();
+            total += exponent + (-(-exponent).exp_m1()).ln();
+            error += 1.1 * slope * (doubt + 8.0 * E * exponent) + 4.0 * E * total.abs();
+        }
         (total.is_finite() && error.is_finite()).then_some((total, error))
+    }
+
+    /// ln of prod A_i(c)^{n_i} with its error, A the whole where nothing is called small.
+    pub(super) fn base(&self, tilts: &[Tilted], c: f64) -> (f64, f64) {
+        let (mut total, mut error) = self.gaussian(c);
+        for Tilted { body, .. } in tilts {
+            total += body.count * body.log_moment.0;
+            error += body.count * body.log_moment.1;
+        }
+        (total, error + (4.0 + tilts.len() as f64) * E * total.abs())
+    }
+
+    fn parts<'a>(&'a self, labels: &'a [Label]) -> impl Iterator<Item = Part> + 'a {
+        let direction = self.direction;
+        self.terms.iter().zip(labels).map(move |(term, label)| Part { term: *term, direction, label: *label })
     }
 
     /// Makes the nodes for real orders reach the order c.
     fn reach(&mut self, c: f64) -> Option<()> {
         if self.nodes.len() < self.terms.len() || self.nodes.first().is_some_and(|nodes| nodes.order < c) {
             let order = 1.5 * c;
-            let nodes = self.terms.iter().map(|term| Nodes::new(*term, self.direction, order, 0.0, self.depth(term)));
-            self.nodes = few_enough(nodes)?;
+            let bodies = self.parts(&self.bodies).map(|part| for_all(part, order, self.depth(&part.term)));
+            let nodes = few_enough(bodies)?;
+            let bands = self.parts(&self.bands).map(|part| for_all(part, order, DEPTH));
+            self.band_nodes = few_enough(bands)?;
+            self.nodes = nodes;
         }
         Some(())
     }
@@ -86,33 +235,115 @@ impl Composition {
     }
 
     /// Every sampled term under the measure tilted to order c, with nodes for heights up to `height`.
-    pub(super) fn tilts(&mut self, c: f64, height: f64) -> Option<Vec<Tilt>> {
+    pub(super) fn tilts(&mut self, c: f64, height: f64) -> Option<Vec<Tilted>> {
         self.reach(c)?;
-        let moments: Vec<(f64, f64)> = self.nodes.iter().map(|nodes| log_moment(nodes, c)).collect();
-        let nodes = self.terms.iter().zip(&moments).map(|(term, (moment, _))| {
-            let (depth, direction) = (self.depth(term), self.direction);
-            let plain = step(term.noise_multiplier, direction, c, height, depth);
-            let (low, high) = range(term.noise_multiplier, direction, c, depth);
-            // The finer bound costs about as much as a few hundred nodes.
-            let dx = if height > 0.0 && high - low > WORTH * plain {
-                plain.max(strip::step(*term, direction, c, *moment, height, depth))
-            } else {
-                plain
-            };
-            Nodes::with_step(*term, direction, c, dx, depth)
-        });
-        let nodes = few_enough(nodes)?;
-        Some(nodes.iter().zip(moments).map(|(nodes, moment)| Tilt::new(nodes, c, moment)).collect())
+        let tilts = |nodes: &[Nodes], parts: &mut dyn Iterator<Item = (Part, f64)>| {
+            let moments: Vec<(f64, f64)> = nodes.iter().map(|nodes| log_moment(nodes, c)).collect();
+            let fine = parts.zip(&moments).map(|((part, depth), (moment, _))| {
+                let plain = step(&part, c, height, depth);
+                let (left, right) = part.ends(c, goal(&part, c, depth));
+                // The finer bound costs about as much as a few hundred nodes.
+                let dx = if right - left > WORTH * plain {
+                    plain.max(strip::step(&part, (c, Orders::One), *moment, height, depth))
+                } else {
+                    plain
+                };
+                Nodes::with_step(part, c, dx, depth)
+            });
+            let fine = few_enough(fine)?;
+            Some(fine.iter().zip(moments).map(|(nodes, moment)| Tilt::new(nodes, c, moment)).collect::<Vec<_>>())
+        };
+        let bodies = tilts(&self.nodes, &mut self.parts(&self.bodies).map(|part| (part, self.depth(&part.term))))?;
+        let bands = tilts(&self.band_nodes, &mut self.parts(&self.bands).map(|part| (part, DEPTH)))?;
+        let bands = bands.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        Some(bodies.into_iter().zip(bands).map(|(body, band)| Tilted { body, band }).collect())
     }
 
-    /// Mean and variance of the composed loss under the measure tilted to order c.
-    pub(super) fn mean_and_variance(&self, tilts: &[Tilt], c: f64) -> (f64, f64) {
-        let square = self.mu.value * self.mu.value;
-        let start = (square * (c + 0.5), square);
-        tilts.iter().fold(start, |(mean, variance), tilt| {
-            (mean + tilt.count * tilt.mean, variance + tilt.count * tilt.variance)
-        })
+    /// The standard deviation of the composed loss under the measure tilted to order c.
+    pub(super) fn deviation(&mut self, tilts: &[Tilted], c: f64) -> Option<f64> {
+        if !self.is_split() {
+            let square = self.mu.value * self.mu.value;
+            return Some(tilts.iter().fold(square, |sum, tilt| sum + tilt.body.count * tilt.body.variance).sqrt());
+        }
+        // The second derivative of ln D, from differences: a guess that no bound depends on.
+        let h = 0.03 * c;
+        let at = |composition: &mut Self, c: f64| composition.log_moment(c).map(|(value, _)| value);
+        let (left, middle, right) = (at(self, c - h)?, at(self, c)?, at(self, c + h)?);
+        Some(((left - 2.0 * middle + right) / (h * h)).max(0.01 / (c * c)).sqrt())
     }
+
+    /// The decay of the measure along the contour at order c.
+    pub(super) fn decay(&self, tilts: &[Tilted], c: f64) -> Decay {
+        let mu = self.mu.value * (1.0 - self.mu.error);
+        let terms = tilts.len();
+        let mut decay = Decay { half_square: 0.5 * mu * mu, bodies: Vec::new(), bands: Vec::new() };
+        for tilt in tilts {
+            let body = &tilt.body;
+            decay.bodies.push(PartDecay::new(body, c, body.count, self.depth(&body.part.term), terms));
+            if let Some(band) = &tilt.band {
+                let ratio = (band.log_moment.0 - body.log_moment.0).exp() * (1.0 + 1e-9);
+                decay.bands.push((body.count, ratio, PartDecay::new(band, c, 1.0, DEPTH, terms)));
+            }
+        }
+        decay
+    }
+}
+
+/// How fast M or D decays along a contour.
+#[derive(Debug)]
+pub(super) struct Decay {
+    half_square: f64,
+    bodies: Vec<PartDecay>,
+    /// Count, B(c)/A(c) and the decay of B, for each term of a split composition.
+    bands: Vec<(f64, f64, PartDecay)>,
+}
+
+impl Decay {
+    /// N such that |M(c + iy)|, or |D(c + iy)|, is at most e^-N prod A_i(c)^{n_i} for every y >= `height`.
+    ///
+    /// |D| is at most what its definition gives for upper bounds on |A_i| and |B_i|.
+    pub(super) fn exponent(&mut self, height: f64) -> f64 {
+        let mut total = self.half_square * height * height * (1.0 - 1e-9);
+        if self.bands.is_empty() {
+            return total + self.bodies.iter_mut().map(|body| body.exponent(height)).sum::<f64>();
+        }
+        let mut growth = 0.0;
+        for ((count, ratio, band), body) in self.bands.iter_mut().zip(&mut self.bodies) {
+            let decayed = body.exponent(height);
+            total += decayed;
+            growth += *count * (*ratio * (decayed / *count - band.exponent(height)).exp()).ln_1p();
+        }
+        // e^growth - 1, and nothing at all where that is below all numbers.
+        let ln_growth = if growth > 30.0 { growth } else { growth.exp_m1().max(f64::MIN_POSITIVE).ln() };
+        total - ln_growth - 1e-9
+    }
+}
+
+/// Labels that lie between others: the loss changes by a factor e over s^2 at most.
+fn finer_width(s: f64) -> f64 {
+    (0.125 * s).min(0.25 * s * s)
+}
+
+/// Labels of the outcomes that matter at this delta, of widths that depend on the noise multiplier.
+fn not_far(terms: &[Sampled], direction: Direction, ln_delta: f64, width: fn(f64) -> f64) -> Vec<Label> {
+    let share = ln_delta - FAR - (terms.len() as f64).ln();
+    let label = |term: &Sampled| {
+        let (width, ln_mass) = (width(term.noise_multiplier), share - (term.count as f64).ln());
+        Label::below(far_end(*term, direction, width, ln_mass), width, (2.0 * (DEEP - ln_mass)).sqrt())
+    };
+    terms.iter().map(label).collect()
+}
+
+/// Nodes for all orders up to this one.
+pub(super) fn for_all(part: Part, order: f64, depth: f64) -> Option<Nodes> {
+    let plain = step(&part, order, 0.0, depth);
+    let (left, right) = part.ends(order, goal(&part, order, depth));
+    if right - left > WORTH * plain {
+        // M is not much below 1, B not much below its mass; what is missing is part of the error of the moment.
+        let finer = strip::step(&part, (order, Orders::UpTo), part.ln_mass().min(0.0), 0.0, depth);
+        return Nodes::with_step(part, order, plain.max(finer), depth);
+    }
+    Nodes::with_step(part, order, plain, depth)
 }
 
 /// All the nodes, unless they are too many together.

@@ -13,36 +13,48 @@
 //! The expectation is bounded cell by cell, as E_c [1 - ..], so that nothing is lost near 1. In a cell ln of the tilted
 //! density has second derivative between -1/s^2 - (negative powers)/(4 s^4) and (positive powers)/(4 s^4) - 1/s^2, so
 //! the mass is at least dx sqrt(p0 p1) e^{-convexity dx^2/8} and at most dx (p0 + p1)/2 e^{concavity dx^2/8}; a+ grows
-//! and a- falls with x, and r is unimodal with its least value cos(t/2) at u = ln((1-q)/q).
+//! and a- falls with x, and r is unimodal with its least value cos(t/2) at u = ln((1-q)/q). A label multiplies the mass,
+//! and on the shifted line it grows as [`label`](super::label) says: hardly where it is nearly 1.
+
+use std::f64::consts::{LN_2, PI};
 
 use super::arm::Arm;
-use super::composition::Composition;
-use super::nodes::range;
+use super::label::Label;
+use super::nodes::goal;
+use super::part::ln_add;
 use super::tilt::Tilt;
-use crate::rdp::ln_ratio;
-use crate::terms::Sampled;
 
-/// A bound on |phi|^n of one term as a function of Y.
+/// A bound on |phi|^n of one part of a term as a function of Y.
 #[derive(Debug)]
-struct TermDecay {
+pub(super) struct PartDecay {
+    label: Label,
     count: f64,
     variance: f64,
-    /// The sum of the negative powers.
-    negative: f64,
-    /// The mass that the cells leave out.
-    outside: f64,
+    outside: Outside,
     cells: Vec<Cell>,
-    /// The shifts t = WIDEST / RATIO^k that were tried.
+    widest: f64,
+    /// The shifts t = widest / RATIO^k that were tried.
     shifts: Vec<Option<Shift>>,
     /// The k that was best last time.
     best: usize,
 }
 
-/// One cell: bounds on its mass, and its arms.
+/// What the cells leave out: the sides where the label is cut off, with the arms there, and mass where 1 - v is at most
+/// e^`ln_missing` and no power is negative.
+#[derive(Debug)]
+struct Outside {
+    ln_sides: f64,
+    ends: Vec<Cell>,
+    flat: f64,
+    ln_missing: f64,
+}
+
+/// One cell: bounds on its mass, ln of the largest 1 - v, and its arms.
 #[derive(Debug)]
 struct Cell {
     least: f64,
     most: f64,
+    ln_missing: f64,
     plus: Arm,
     minus: Option<Arm>,
 }
@@ -60,139 +72,162 @@ struct Shift {
 const WIDEST: f64 = 3.1;
 const RATIO: f64 = 1.4;
 
+/// Beyond the label's ends the cells reach as far as this growth of a line asks for.
+const DEEP: f64 = 120.0;
+
 /// More cells than this would cost more than they gain, in one term and in all together.
 const MOST_CELLS: (f64, f64) = (2000.0, 1e5);
 
-/// The decay of a composition along the contour at order c.
-#[derive(Debug)]
-pub(super) struct Decay {
-    half_square: f64,
-    terms: Vec<TermDecay>,
-}
-
-impl Decay {
-    pub(super) fn new(composition: &Composition, tilts: &[Tilt], c: f64) -> Self {
-        let mu = composition.mu.value * (1.0 - composition.mu.error);
-        let terms = composition.terms.iter().zip(tilts);
-        Self {
-            half_square: 0.5 * mu * mu,
-            terms: terms.map(|(term, tilt)| TermDecay::new(composition, *term, tilt, c)).collect(),
-        }
-    }
-
-    /// N such that |M(c + iy)| <= e^-N M(c) for every y >= `height`.
-    pub(super) fn exponent(&mut self, height: f64) -> f64 {
-        let gaussian = self.half_square * height * height;
-        let sampled: f64 = self.terms.iter_mut().map(|term| term.exponent(height)).sum();
-        // A part in 10^9 covers the rounding of everything here.
-        (gaussian + sampled) * (1.0 - 1e-9)
-    }
-}
-
-impl TermDecay {
-    fn new(composition: &Composition, term: Sampled, tilt: &Tilt, c: f64) -> Self {
-        let Sampled { rate: q, noise_multiplier: s, .. } = term;
+impl PartDecay {
+    /// For the tilted part, whose power is `n` here. `most_cells` of all the terms together share [`MOST_CELLS`].
+    pub(super) fn new(tilt: &Tilt, c: f64, n: f64, depth: f64, terms: usize) -> Self {
+        let part = tilt.part;
+        let (q, s, direction) = (part.term.rate, part.term.noise_multiplier, part.direction);
         let variance = s * s;
-        let direction = composition.direction;
         let (power_plus, power_minus) = direction.powers(c);
-        let (low, high) = range(s, direction, c, composition.depth(&term));
-        let most_cells = MOST_CELLS.0.min(MOST_CELLS.1 / composition.terms.len() as f64).max(1.0);
+        let ln_left = goal(&part, c, depth);
+        // A line away from the real axis may grow by e^DEEP: the cells reach so much farther, but to the left of a label
+        // that is 1 there.
+        let flat = part.label.low == f64::NEG_INFINITY;
+        let deep = part.ends(c, ln_left - DEEP);
+        let (low, high) = if flat { (part.ends(c, ln_left).0, deep.1) } else { deep };
+        let most_cells = MOST_CELLS.0.min(MOST_CELLS.1 / terms as f64).max(1.0);
         let count = ((high - low) / (0.2 * s.min(variance))).ceil().clamp(1.0, most_cells);
         let dx = (high - low) / count;
         let positive = power_plus.max(0.0) + power_minus.max(0.0);
         let negative = direction.negative_powers(c);
         let convexity = (positive / (4.0 * variance * variance) - 1.0 / variance).max(0.0) * dx * dx / 8.0;
         let concavity = (negative / (4.0 * variance * variance) + 1.0 / variance) * dx * dx / 8.0;
-        // At every cell end: ln of the tilted density times dx, and u+-.
+        // At every cell end: ln of the tilted density, its label aside, times dx, and u+-.
         let ln_scale = (dx / s).ln() - crate::normal::LN_SQRT_2PI - tilt.log_moment.0;
         let end = |k: u32| {
-            let x = low + f64::from(k) * dx;
-            let (plus, minus) = ((x - 0.5) / variance, (-x - 0.5) / variance);
-            let ln_p = ln_scale - 0.5 * x * x / variance
-                + power_plus * ln_ratio(q, plus, 0.0).0
-                + if power_minus == 0.0 { 0.0 } else { power_minus * ln_ratio(q, minus, 0.0).0 };
-            (ln_p, plus, minus)
+            let z = low + f64::from(k) * dx;
+            let x = part.x(z);
+            (z, ln_scale - 0.5 * x * x / variance + part.ln_tilt(c, x))
         };
-        let n = tilt.count;
         // Few steps need a small |phi|, many a |phi| not quite 1.
         let negligible = (-60.0 / n).exp() * 1e-4 * (30.0 / n).min(1.0) / count;
+        // The sides where the label is cut off are at most this long.
+        let sides = ln_add(part.ln_edges(c, (low, high)) + (PI * variance).ln(), ln_left - DEEP + LN_2);
         let mut cells = Vec::new();
-        let mut outside = 2.0 * (-composition.depth(&term)).exp();
+        let cell = |(from, to): (f64, f64), (least, most): (f64, f64)| {
+            let (a, b) = (part.exponents(part.x(from)), part.exponents(part.x(to)));
+            let arm = |a: f64, b: f64, power: f64| Arm::new(q, a.min(b), a.max(b), power);
+            Cell {
+                least: least.min(most),
+                most,
+                ln_missing: part.label.ln_missing(to),
+                plus: arm(a.0, b.0, power_plus),
+                minus: (power_minus != 0.0).then(|| arm(a.1, b.1, power_minus)),
+            }
+        };
+        if flat {
+            for (from, to, ln_mass, ln_tilt) in part.left_of(low, c) {
+                let most = 3.0 * (ln_mass + ln_tilt - tilt.log_moment.0).exp();
+                if most > 0.0 {
+                    cells.push(cell((from, to), (0.0, most)));
+                }
+            }
+        }
+        let ends = if flat {
+            vec![cell((high, high), (0.0, 0.0))]
+        } else {
+            [low, high].map(|z| cell((z, z), (0.0, 0.0))).into()
+        };
+        let mut outside =
+            Outside { ln_sides: sides - tilt.log_moment.0 + LN_2, ends, flat: 0.0, ln_missing: f64::NEG_INFINITY };
         let mut left = end(0);
         for k in 1..=count as u32 {
             let right = end(k);
-            let least = (0.5 * (left.0 + right.0) - convexity).exp();
-            let most = 0.5 * (left.0.exp() + right.0.exp()) * concavity.exp();
-            if most < negligible {
-                outside += most;
-            } else {
-                let plus = Arm::new(q, left.1, right.1, power_plus);
-                let minus = (power_minus != 0.0).then(|| Arm::new(q, right.2, left.2, power_minus));
-                cells.push(Cell { least: least.min(most), most, plus, minus });
+            let most = 0.5 * (left.1.exp() + right.1.exp()) * concavity.exp();
+            let range = (left.0, right.0);
+            let ln_missing = part.label.ln_missing(right.0);
+            if most < negligible && ln_missing < -100.0 && negative == 0.0 {
+                outside.flat += most;
+                outside.ln_missing = outside.ln_missing.max(ln_missing);
+                left = right;
+                continue;
             }
+            let most = most * part.label.ln_most(range).exp();
+            let least = (0.5 * (left.1 + right.1) - convexity + part.label.ln_least(range)).exp();
+            cells.push(cell(range, (least, most)));
             left = right;
         }
-        // From nearly pi down to where s^2 t^2/2 is a small part of N/n.
-        let narrowest = (2.0 / (s * n.sqrt())).min(0.5);
-        let trials = ((WIDEST / narrowest).ln() / RATIO.ln()).ceil().max(1.0) as usize;
+        // From where s^2 t^2/2 is more than any N down to where it is a small part of N/n.
+        let widest = WIDEST.min(16.0 / s);
+        let steps = |t: f64| (widest / t).ln() / RATIO.ln();
+        let trials = steps((2.0 / (s * n.sqrt())).min(0.5)).ceil().max(1.0) as usize;
         let shifts = std::iter::repeat_with(|| None).take(trials).collect();
-        Self { count: n, variance, negative, outside, cells, shifts, best: trials / 2 }
+        let best = (steps(6.0 / (s * n.sqrt())).max(0.0) as usize).min(trials - 1);
+        Self { label: part.label, count: n, variance, outside, cells, shifts, widest, best }
     }
 
-    /// n ln(1/rho(height)), at least 0: the best shift is near the one that was best for the last height.
-    fn exponent(&mut self, height: f64) -> f64 {
+    /// n ln(1/rho(height)), at least 0, such that |phi(y)|^n <= rho^n for all y >= `height`.
+    ///
+    /// The best shift is near the one that was best for the last height.
+    pub(super) fn exponent(&mut self, height: f64) -> f64 {
         let mut best = self.at(self.best, height);
         for back in [false, true] {
             loop {
                 let next = if back { self.best.checked_sub(1) } else { Some(self.best + 1) };
                 let Some(next) = next.filter(|next| *next < self.shifts.len()) else { break };
                 let value = self.at(next, height);
-                // Where nothing is gained yet, larger t may still gain.
-                if value < best || (value == best && !(back && best <= 0.0)) {
+                // Where nothing is gained yet, others may still gain.
+                if value < best || (value == best && best > 0.0) {
                     break;
                 }
                 (best, self.best) = (value, next);
             }
         }
-        self.count * best.max(0.0)
+        // A part in 10^9 covers the rounding of everything here.
+        self.count * best.max(0.0) * (1.0 - 1e-9)
     }
 
     /// ln(1/rho(height)) by the shift number k; every shift gives a bound.
     fn at(&mut self, k: usize, height: f64) -> f64 {
-        let Self { variance, negative, outside, cells, .. } = self;
-        let Some(slot) = self.shifts.get_mut(k) else { return 0.0 };
+        let Self { label, variance, outside, cells, shifts, widest, .. } = self;
+        let Some(slot) = shifts.get_mut(k) else { return 0.0 };
         let shift = slot.get_or_insert_with(|| {
-            let t = WIDEST / RATIO.powf(k as f64);
-            // Where a negative power makes the integrand grow, it grows by at most this.
-            let worst = (-*negative * (0.5 * t).cos().ln()).exp();
+            let t = *widest / RATIO.powf(k as f64);
+            let label_growth = label.growth(*variance * t);
+            let grow = |end: &Cell| {
+                label_growth - end.plus.shrink(t).min(0.0) - end.minus.map_or(0.0, |minus| minus.shrink(t).min(0.0))
+            };
+            let growth = outside.ends.iter().map(grow).fold(label_growth, f64::max);
+            let sides = (outside.ln_sides + growth).exp();
+            let flat_gain = Label::ln_gain(label_growth, outside.ln_missing);
+            let flat = |gain: f64| if outside.flat > 0.0 { outside.flat * gain } else { 0.0 };
             Shift {
                 growth: 0.5 * *variance * t * t,
-                cells: cells.iter().map(|cell| cell.bounds(t)).collect(),
-                outside: (*outside * (worst - 1.0), *outside * worst),
+                cells: cells.iter().map(|cell| cell.bounds(t, label_growth)).collect(),
+                outside: (flat(flat_gain.exp_m1()) + sides, flat(flat_gain.exp()) + sides),
             }
         });
         // Two bounds on the expectation: 1 - lost, sharp near 1, and kept, sharp near 0.
         let (mut lost, mut kept) = (-shift.outside.0, shift.outside.1);
         for (cell, (shrink, angle)) in cells.iter().zip(&shift.cells) {
-            let share = -(-(shrink + height * angle)).exp_m1();
+            let exponent = shrink + height * angle;
+            let keep = (-exponent).exp();
+            let share = if exponent.abs() < 0.5 { -(-exponent).exp_m1() } else { 1.0 - keep };
             lost += share * if share > 0.0 { cell.least } else { cell.most };
-            kept += (1.0 - share) * cell.most;
+            kept += keep * cell.most;
         }
-        // The masses may exceed 1 by rounding alone; NaN is no bound.
         if lost.is_nan() || kept.is_nan() {
             // Infinity against nothing in a cell: this shift proves nothing, and `min` would forget that.
-            return 0.0;
+            return f64::NEG_INFINITY;
         }
-        let logarithm = (-lost.min(1.0 - 1e-13)).ln_1p().min((kept + 1e-15).ln());
+        // A part in 10^11 covers the rounding of the masses.
+        let logarithm = (-lost.min(1.0 - 1e-13)).ln_1p().min(kept.ln() + 1e-11);
         let value = -shift.growth - logarithm;
-        if value.is_nan() { 0.0 } else { value }
+        if value.is_nan() { f64::NEG_INFINITY } else { value }
     }
 }
 
 impl Cell {
-    /// Lower bounds on -A ln r+ - B ln r- and on a+ + a- at the shift t.
-    fn bounds(&self, t: f64) -> (f64, f64) {
-        let (shrink, angle) = (self.plus.shrink(t), self.plus.angle(t).0);
+    /// Lower bounds on -A ln r+ - B ln r- less the growth of the label, and on a+ + a-, at the shift t.
+    fn bounds(&self, t: f64, label_growth: f64) -> (f64, f64) {
+        let gain = Label::ln_gain(label_growth, self.ln_missing);
+        let (shrink, angle) = (self.plus.shrink(t) - gain, self.plus.angle(t).0);
         self.minus.map_or((shrink, angle), |minus| (shrink + minus.shrink(t), angle + minus.angle(t).0))
     }
 }
@@ -200,11 +235,11 @@ impl Cell {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use crate::analytic::Mu;
+    use crate::moments::composition::Composition;
     use crate::moments::direction::Direction;
-    use crate::moments::turns::turns;
-    use crate::terms::Terms;
+    use crate::moments::turns::{rounding, turns};
+    use crate::terms::{Sampled, Terms};
 
     #[test]
     fn no_later_sample_exceeds_the_bound_and_it_is_not_idle() {
@@ -218,14 +253,20 @@ mod tests {
             for direction in [Direction::Remove, Direction::Add, Direction::Replace] {
                 let sampled = vec![Sampled { rate: q, noise_multiplier: s, doubt: 0.0, count: n }];
                 let terms = Terms { sampled, ..Terms::default() };
-                let mut composition = Composition::new(&terms, Mu { value: 0.0, error: 0.0 }, direction);
+                let mut composition = Composition::new(&terms, Mu { value: 0.0, error: 0.0 }, direction, -40.0);
                 let tilts = composition.tilts(c, 5.0 * height).unwrap();
-                let bound = Decay::new(&composition, &tilts, c).exponent(height);
+                let bound = composition.decay(&tilts, c).exponent(height);
                 let step = 0.05 * height;
-                let later = turns(&tilts[0], step, 100).into_iter().skip(19);
-                let least = later.map(|(re, im)| -(n as f64) * (1.0 + re).hypot(im).ln()).fold(f64::INFINITY, f64::min);
+                let units = rounding(tilts[0].body.nodes.len());
+                let later = turns(&tilts[0].body, step, 100).into_iter().enumerate().skip(19);
+                let (mut least, mut known) = (f64::INFINITY, f64::INFINITY);
+                for (j, (re, im)) in later {
+                    let (size, error) = ((1.0 + re).hypot(im), tilts[0].body.error(step * (j + 1) as f64, units));
+                    least = least.min(-(n as f64) * size.ln());
+                    known = known.min(-(n as f64) * (size - error).max(0.0).ln());
+                }
                 let case = format!("{direction:?} ({s}, {q}, {n})");
-                assert!(bound <= least + 1e-9 * least.abs(), "{case}: bound {bound} above the true exponent {least}");
+                assert!(bound <= known + 1e-9 * known.abs(), "{case}: bound {bound} above the true exponent {least}");
                 // Under ADD, l is bounded above, and the tilt moves the mass to where nothing turns.
                 let share = if direction == Direction::Add { 0.1 * share } else { share };
                 assert!(bound >= share * least.min(30.0), "{case}: bound {bound}, true exponent {least}");

@@ -40,15 +40,12 @@ impl Direction {
         }
     }
 
-    /// Centres (left, right) of Gaussians of variance s^2 between which P e^{c L}, P and Q lie stochastically.
-    ///
-    /// The slope of ln w+ is between 0 and 1/s^2, that of ln w- between -1/s^2 and 0, so the slope of the logarithm of
-    /// each of the three is between (left - x)/s^2 and (right - x)/s^2: they are ordered by likelihood ratio.
-    pub(super) fn centres(self, c: f64) -> (f64, f64) {
+    /// The centre of the Gaussian of variance s^2 that lies to the left of P and Q, in the orientation of
+    /// [`Part`](super::part::Part): both are mixtures of it and of others to its right.
+    pub(super) fn left(self) -> f64 {
         match self {
-            Self::Remove => (0.0, c + 1.0),
-            Self::Add => (-c, 1.0),
-            Self::Replace => (-1.0, 2.0 * c + 1.0),
+            Self::Remove => 0.0,
+            Self::Add | Self::Replace => -1.0,
         }
     }
 

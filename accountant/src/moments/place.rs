@@ -3,13 +3,8 @@
 use std::f64::consts::PI;
 
 use super::aliasing::Aliasing;
-use super::composition::Composition;
+use super::composition::{Composition, Decay, Tilted};
 use super::contour::{Contour, Layout};
-use super::cut::Decay;
-use super::tilt::Tilt;
-
-/// At most this many turns of pointers for one contour: about a tenth of a second.
-const MOST_WORK: f64 = 4e7;
 
 /// At most this many samples.
 const MOST_SAMPLES: f64 = 65_536.0;
@@ -30,7 +25,7 @@ pub(super) struct Aim {
 /// A real part for the contour, with the step that its aliasing allows.
 struct Place {
     order: f64,
-    flat: Vec<Tilt>,
+    flat: Vec<Tilted>,
     deviation: f64,
     log_moment: f64,
     step: f64,
@@ -41,7 +36,7 @@ impl Place {
     fn at(composition: &mut Composition, order: f64, aim: Aim) -> Option<Self> {
         let log_moment = composition.log_moment(order)?.0;
         let flat = composition.tilts(order, 0.0)?;
-        let deviation = composition.mean_and_variance(&flat, order).1.sqrt();
+        let deviation = composition.deviation(&flat, order)?;
         let allowed = aim.ln_delta - ALIASING;
         let (step, aliasing) = Aliasing::choose(composition, order, deviation, aim.epsilon, allowed)?;
         Some(Self { order, flat, deviation, log_moment, step, aliasing })
@@ -83,42 +78,43 @@ impl Place {
     }
 }
 
-/// A contour near the real part `order`. `None` where it would cost too much.
-pub(super) fn contour(composition: &mut Composition, order: f64, aim: Aim) -> Option<Contour> {
-    const CHEAP: f64 = 1e6;
+/// Turns of pointers that are made without looking for a cheaper way.
+pub(super) const CHEAP: f64 = 2e5;
+
+/// A layout near the real part `order`. `None` where it would cost more turns of pointers than `work`.
+pub(super) fn draft(composition: &mut Composition, order: f64, aim: Aim, work: f64) -> Option<Draft> {
     let first = Place::best(composition, order, aim, 150.0, Place::samples);
-    let first = first.and_then(|place| Draft::new(composition, place, aim));
-    let draft = match first {
-        Some(draft) if draft.work() <= CHEAP => draft,
+    let first = first.and_then(|place| Draft::new(composition, place, aim, work));
+    match first {
+        Some(draft) if draft.work() <= CHEAP => Some(draft),
         // Where the height is dictated by the cut, the widest step is best.
         first => {
             let second = Place::best(composition, order, aim, f64::NEG_INFINITY, |place| -place.step);
-            let second = second.and_then(|place| Draft::new(composition, place, aim));
-            let finer = |a: &Draft, b: &Draft| b.cut.total_cmp(&a.cut).then(a.work().total_cmp(&b.work()));
-            [first, second].into_iter().flatten().min_by(finer)?
+            let second = second.and_then(|place| Draft::new(composition, place, aim, work));
+            [first, second].into_iter().flatten().min_by(Draft::finer)
         }
-    };
-    Some(Contour::new(composition, &draft.tilts, draft.layout, draft.aliasing))
+    }
 }
 
 /// A contour that was laid out and not yet sampled.
-struct Draft {
+pub(super) struct Draft {
     /// How far below delta the cut is, as a logarithm.
     cut: f64,
     layout: Layout,
-    tilts: Vec<Tilt>,
+    tilts: Vec<Tilted>,
     aliasing: Aliasing,
 }
 
 impl Draft {
-    fn new(composition: &mut Composition, place: Place, aim: Aim) -> Option<Self> {
-        let size = place.size(aim);
+    fn new(composition: &mut Composition, place: Place, aim: Aim, most_work: f64) -> Option<Self> {
         let Place { order, flat, deviation, step, mut aliasing, .. } = place;
-        let mut decay = Decay::new(composition, &flat, order);
+        let mut decay = composition.decay(&flat, order);
+        // What the decay is relative to.
+        let size = composition.base(&flat, order).0 - order * aim.epsilon;
         let most = MOST_SAMPLES * step;
         let far = decay.exponent(most);
         for cut in CUTS {
-            // M(c) e^{-c eps} e^-N / (pi Y) <= e^-cut delta
+            // A(c) e^{-c eps} e^-N / (pi Y) <= e^-cut delta
             let needed = |height: f64| size - aim.ln_delta + cut - (PI * height).ln();
             if far < needed(most) {
                 continue;
@@ -132,7 +128,7 @@ impl Draft {
             let Some(tilts) = composition.tilts(order, count * step) else { continue };
             let layout = Layout { order, step, count: count as usize, decay };
             let draft = Self { cut, layout, tilts, aliasing };
-            if draft.work() <= MOST_WORK {
+            if draft.work() <= most_work {
                 return Some(draft);
             }
             aliasing = draft.aliasing;
@@ -141,9 +137,20 @@ impl Draft {
     }
 
     /// Turns of pointers.
-    fn work(&self) -> f64 {
-        let nodes: usize = self.tilts.iter().map(|tilt| tilt.nodes.len()).sum();
+    pub(super) fn work(&self) -> f64 {
+        let nodes = |tilt: &Tilted| tilt.body.nodes.len() + tilt.band.as_ref().map_or(0, |band| band.nodes.len());
+        let nodes: usize = self.tilts.iter().map(nodes).sum();
         nodes as f64 * self.layout.count as f64
+    }
+
+    /// The finer cut first, then the cheaper one.
+    pub(super) fn finer(a: &Self, b: &Self) -> std::cmp::Ordering {
+        b.cut.total_cmp(&a.cut).then(a.work().total_cmp(&b.work()))
+    }
+
+    /// The samples.
+    pub(super) fn contour(self, composition: &Composition) -> Contour {
+        Contour::new(composition, &self.tilts, self.layout, self.aliasing)
     }
 }
 
@@ -179,9 +186,9 @@ pub(super) fn spoilt(
 ) -> Contour {
     let aim = Aim { epsilon, ln_delta };
     let place = Place::at(composition, order, aim).unwrap();
-    let mut decay = Decay::new(composition, &place.flat, order);
+    let mut decay = composition.decay(&place.flat, order);
     let whole = Place::at(composition, order, aim).unwrap();
-    let layout = Draft::new(composition, whole, aim).unwrap().layout;
+    let layout = Draft::new(composition, whole, aim, 4e7).unwrap().layout;
     let step = coarse * layout.step;
     let count = (share * layout.step * layout.count as f64 / step).ceil() as usize;
     let height = step * count as f64;

@@ -7,84 +7,124 @@
 //!
 //! (the integral of [`cut`](super::cut) for the opposite shift) is far smaller, and the error of the rule relative to
 //! M(c) is at most 2 G / (exp(2 pi s^2 t/dx) - 1). G grows with |y|, so the bound holds for all lesser heights too. G is
-//! bounded cell by cell; beyond the cells, by e^{(turns) |y| t} cos(t/2)^{-b} times the Gaussian's tail.
+//! bounded cell by cell, to the right and left of all nodes in ever larger cells.
 
 use std::f64::consts::{LN_2, PI};
 
 use super::arm::Arm;
-use super::direction::Direction;
-use crate::normal::{LN_SQRT_2PI, ln_tail};
-use crate::rdp::ln_ratio;
-use crate::terms::Sampled;
+use super::label::Label;
+use super::nodes::{farthest, goal};
+use super::part::Part;
+use crate::normal::LN_SQRT_2PI;
 
 /// No more cells than this.
 const MOST_CELLS: f64 = 3000.0;
 
-/// ln of a bound on the mass, and the arms.
+/// Of which orders the rule is asked to integrate the moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Orders {
+    One,
+    /// All from 0 to c, and the masses of P and Q.
+    UpTo,
+}
+
+/// ln of bounds on the mass of n v and on the tilt, that of P and Q where they are asked for, ln of the largest 1 - v, and
+/// the arms.
 struct Cell {
     ln_mass: f64,
+    ln_tilt: f64,
+    ln_untilted: f64,
+    ln_missing: f64,
     plus: Arm,
     minus: Option<Arm>,
 }
 
+impl Cell {
+    /// `ln_mass` relative to the integral at y = 0.
+    fn new(part: &Part, (c, orders): (f64, Orders), (from, to): (f64, f64), ln_mass: f64, ln_tilt: f64) -> Self {
+        let (a, b) = (part.exponents(part.x(from)), part.exponents(part.x(to)));
+        let q = part.term.rate;
+        let (power_plus, power_minus) = part.direction.powers(c);
+        let untilted = |z: f64| part.ln_tilt(0.0, part.x(z)).max(part.ln_tilt(-1.0, part.x(z)));
+        let ln_untilted = if orders == Orders::One { f64::NEG_INFINITY } else { untilted(from).max(untilted(to)) };
+        Self {
+            ln_mass,
+            ln_tilt,
+            ln_untilted,
+            ln_missing: part.label.ln_missing(to),
+            plus: Arm::new(q, a.0.min(b.0), a.0.max(b.0), power_plus),
+            minus: (power_minus != 0.0).then(|| Arm::new(q, a.1.min(b.1), a.1.max(b.1), power_minus)),
+        }
+    }
+
+    /// ln of its part of G.
+    fn ln(&self, t: f64, label_growth: f64, height: f64) -> f64 {
+        let at = |arm: &Arm| height * arm.angle(t).1 - arm.shrink(t);
+        // Linear in the order, so its largest value is at one of the ends.
+        let tilted = self.ln_tilt + at(&self.plus) + self.minus.as_ref().map_or(0.0, at);
+        self.ln_mass + Label::ln_gain(label_growth, self.ln_missing) + tilted.max(self.ln_untilted)
+    }
+}
+
 /// A step for which the rule errs by at most e^{-depth} at order c and heights up to `height`, and at y = 0.
 ///
-/// `log_moment` is ln M(c) of the term.
-pub(super) fn step(term: Sampled, direction: Direction, c: f64, log_moment: f64, height: f64, depth: f64) -> f64 {
-    let Sampled { rate: q, noise_multiplier: s, .. } = term;
+/// `log_moment` is ln of what the error is relative to: of the integral at y = 0, that of the part at order c.
+pub(super) fn step(part: &Part, (c, orders): (f64, Orders), log_moment: f64, height: f64, depth: f64) -> f64 {
+    let s = part.term.noise_multiplier;
     let variance = s * s;
-    let (power_plus, power_minus) = direction.powers(c);
-    let negative = direction.negative_powers(c);
-    // ln of the tilted density may curve down by this much, and must not fall below its chord by much in a cell.
+    let negative = part.direction.negative_powers(c);
+    // ln of the tilted density, without its label, may curve down by this much, and must not fall below its chord by
+    // much in a cell.
     let concavity = 1.0 / variance + negative / (4.0 * variance * variance);
     let dx = (0.5 * s.min(variance)).min((8.0 / concavity).sqrt());
-    let (left, right) = direction.centres(c);
-    // Beyond the cells: where the Gaussian outweighs e^{(turns) y t} for any t, if the cells last.
-    let reach = s * (2.0 * (depth + 2.0 * PI * height)).sqrt();
-    let near = s * (2.0 * depth).sqrt();
-    let low = left - if direction == Direction::Replace { reach } else { near };
-    let high = (right + reach).min(low + MOST_CELLS * dx);
-    let count = ((high - low) / dx).ceil();
+    let (left, right) = part.ends(c, goal(part, c, depth));
+    let count = ((right - left) / dx).ceil();
     // Also false for NaN: the caller has another step.
-    if !(1.0..=MOST_CELLS).contains(&count) || high < right + near {
+    if !(1.0..=MOST_CELLS).contains(&count) {
         return 0.0;
     }
+    let ln_scale = -s.ln() - LN_SQRT_2PI - log_moment;
     let end = |k: u32| {
-        let x = low + f64::from(k) * dx;
-        let (plus, minus) = ((x - 0.5) / variance, (-x - 0.5) / variance);
-        let ln_p = -0.5 * x * x / variance - s.ln() - LN_SQRT_2PI - log_moment
-            + power_plus * ln_ratio(q, plus, 0.0).0
-            + if power_minus == 0.0 { 0.0 } else { power_minus * ln_ratio(q, minus, 0.0).0 };
-        (ln_p, plus, minus)
+        let z = left + f64::from(k) * dx;
+        (z, ln_scale - 0.5 * z * z / variance, part.ln_tilt(c, part.x(z)))
     };
-    let mut cells = Vec::with_capacity(count as usize);
+    let mut cells = Vec::with_capacity(count as usize + 100);
     let mut before = end(0);
     for k in 1..=count as u32 {
         let after = end(k);
-        let minus = (power_minus != 0.0).then(|| Arm::new(q, after.2, before.2, power_minus));
-        let ln_mass = before.0.max(after.0) + concavity * dx * dx / 8.0 + dx.ln();
-        cells.push(Cell { ln_mass, plus: Arm::new(q, before.1, after.1, power_plus), minus });
+        let range = (before.0, after.0);
+        // The density and the tilt together do not exceed their larger end by more than the concavity allows, and neither
+        // does the density without the tilt.
+        let ln_tilted = (before.1 + before.2).max(after.1 + after.2);
+        let ln_mass = before.1.max(after.1);
+        let slack = concavity * dx * dx / 8.0 + dx.ln() + part.label.ln_most(range);
+        cells.push(Cell::new(part, (c, orders), range, ln_mass + slack, ln_tilted - ln_mass));
         before = after;
     }
-    let last = low + count * dx;
-    let (ln_left, ln_right) = (ln_tail((left - low) / s), ln_tail((last - right) / s));
-    // To the left of the first cell the angle of w+ is at most its angle there; that of w- may be t.
+    if part.label.low == f64::NEG_INFINITY {
+        let outer = part.left_of(left, c);
+        cells.extend(outer.map(|(from, to, ln_mass, ln_tilt)| Cell {
+            // The masses are those of P and Q themselves.
+            ln_untilted: if orders == Orders::One { f64::NEG_INFINITY } else { 0.0 },
+            ..Cell::new(part, (c, orders), (from, to), ln_mass - log_moment, ln_tilt)
+        }));
+    }
+    // The sides where the label is cut off: at t the angle is at most t times this, and so it is at all lesser t.
+    let ln_edges = part.ln_edges(c, (left, right)) + (2.0 * farthest(part, depth)).ln() - log_moment;
+    let edge = Cell::new(part, (c, orders), (right, right), 0.0, 0.0);
+    let most_angle = |arm: &Arm, t: f64| arm.angle(t).1.max(t * arm.most_slope());
     let at = |t: f64| {
-        let angles = |cell: &Cell| cell.plus.angle(t).1 + cell.minus.map_or(0.0, |minus| minus.angle(t).1);
-        let worst = -negative * (0.5 * t).cos().ln();
-        let first = cells.first().map_or(t, |cell| cell.plus.angle(t).1);
-        let left_angle = if direction == Direction::Replace { direction.turns() * t } else { first };
-        let outside = (ln_left + height * left_angle).max(ln_right + direction.turns() * height * t) + worst + LN_2;
-        let logs = cells.iter().map(|cell| {
-            let shrink = cell.plus.shrink(t) + cell.minus.map_or(0.0, |minus| minus.shrink(t));
-            cell.ln_mass - shrink + height * angles(cell)
-        });
-        let logs: Vec<f64> = logs.collect();
-        let peak = logs.iter().copied().fold(outside, f64::max);
-        let sum: f64 = logs.iter().map(|log| (log - peak).exp()).sum::<f64>() + (outside - peak).exp();
+        let label_growth = part.label.growth(variance * t);
+        let logs: Vec<f64> = cells.iter().map(|cell| cell.ln(t, label_growth, height)).collect();
+        let angle = most_angle(&edge.plus, t) + edge.minus.as_ref().map_or(0.0, |minus| most_angle(minus, t).max(t));
+        let shrink = edge.plus.shrink(t).min(0.0) + edge.minus.as_ref().map_or(0.0, |minus| minus.shrink(t).min(0.0));
+        let ln_edges = ln_edges + label_growth + height * angle - shrink;
+        let peak = logs.iter().copied().fold(ln_edges, f64::max);
+        let sum: f64 = logs.iter().map(|log| (log - peak).exp()).sum::<f64>() + (ln_edges - peak).exp();
         let growth = 0.5 * variance * t * t + peak + sum.ln();
-        // A hundredth and a part in 10^9 cover rounding.
-        let step = 2.0 * PI * variance * t / (growth.max(0.0) * (1.0 + 1e-9) + depth + LN_2 + 0.11);
+        // What is not a number is no bound. A hundredth and a part in 10^9 cover rounding.
+        let growth = if growth.is_nan() { f64::INFINITY } else { growth.max(0.0) };
+        let step = 2.0 * PI * variance * t / (growth * (1.0 + 1e-9) + depth + LN_2 + 0.11);
         if step.is_nan() { 0.0 } else { step }
     };
     // Without any growth 2 pi s^2 t/dx = s^2 t^2/2 + depth is best at s t = sqrt(2 depth).
@@ -104,38 +144,61 @@ pub(super) fn step(term: Sampled, direction: Direction, c: f64, log_moment: f64,
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::moments::direction::Direction;
     use crate::moments::nodes::{self, Nodes};
     use crate::moments::tilt::{Tilt, log_moment};
     use crate::moments::turns::{rounding, turns};
+    use crate::terms::Sampled;
 
     #[test]
     fn a_larger_step_gives_the_same_samples() {
+        let depth = 38.0;
         for (s, q, c, height) in [(1.3, 0.0025, 12.0, 80.0), (8.0, 1e-5, 300.0, 2e4), (0.6, 1e-4, 2.0, 100.0)] {
             for direction in [Direction::Remove, Direction::Add, Direction::Replace] {
                 let term = Sampled { rate: q, noise_multiplier: s, doubt: 0.0, count: 1 };
-                let depth = 38.0;
-                let real = log_moment(&Nodes::new(term, direction, c, 0.0, depth).unwrap(), c);
-                let plain = nodes::step(s, direction, c, height, depth);
-                let dx = step(term, direction, c, real.0, height, depth);
-                let case = format!("{direction:?} ({s}, {q}, {c}): steps {plain} and {dx}");
-                // Four decibels below the larger step: an oracle.
-                let tilt = |dx| Tilt::new(&Nodes::with_step(term, direction, c, dx, depth).unwrap(), c, real);
-                let (fine, coarse) = (tilt(0.4 * dx.max(plain)), tilt(dx.max(plain)));
-                let h = height / 20.0;
-                for (j, (a, b)) in turns(&fine, h, 20).into_iter().zip(turns(&coarse, h, 20)).enumerate() {
-                    let y = h * (j + 1) as f64;
-                    let allowed =
-                        fine.error(y, rounding(fine.nodes.len())) + coarse.error(y, rounding(coarse.nodes.len()));
-                    assert!(
-                        (a.0 - b.0).hypot(a.1 - b.1) <= allowed && allowed < 1e-9,
-                        "{case}, y = {y}: {a:?} {b:?} {allowed}"
-                    );
+                let width = 0.5 * s.min(s * s);
+                let whole = Label::below(20.0 * s, width, 17.0);
+                for label in [whole, Label::below(3.0 * s, width, 17.0), whole.above(3.0 * s)] {
+                    let part = Part { term, direction, label };
+                    let real = log_moment(&Nodes::new(part, c, 0.0, depth).unwrap(), c);
+                    let plain = nodes::step(&part, c, height, depth);
+                    let dx = step(&part, (c, Orders::One), real.0, height, depth);
+                    let case = format!("{direction:?} ({s}, {q}, {c}) {label:?}: steps {plain} and {dx}");
+                    // Four decibels below the larger step: an oracle.
+                    let tilt = |dx| Tilt::new(&Nodes::with_step(part, c, dx, depth).unwrap(), c, real);
+                    let (fine, coarse) = (tilt(0.4 * dx.max(plain)), tilt(dx.max(plain)));
+                    let h = height / 20.0;
+                    for (j, (a, b)) in turns(&fine, h, 20).into_iter().zip(turns(&coarse, h, 20)).enumerate() {
+                        let y = h * (j + 1) as f64;
+                        // Each has a mean of its own as the origin of its losses.
+                        let (sine, cosine) = (y * (coarse.mean - fine.mean)).sin_cos();
+                        let (re, im) = (1.0 + b.0, b.1);
+                        let off = (1.0 + a.0 - re * cosine + im * sine).hypot(a.1 - re * sine - im * cosine);
+                        let allowed =
+                            fine.error(y, rounding(fine.nodes.len())) + coarse.error(y, rounding(coarse.nodes.len()));
+                        assert!(off <= allowed && allowed < 1e-9, "{case}, y = {y}: {a:?} {b:?} {off} {allowed}");
+                    }
+                }
+            }
+        }
+        // All orders at once: the moments with the larger step are those with the plain one.
+        for (s, q, c, high) in [(50.0, 1e-7, 9e4, 2100.0), (50.0, 0.0026, 2e3, 800.0), (2.0, 1e-3, 300.0, 40.0)] {
+            for direction in [Direction::Remove, Direction::Add, Direction::Replace] {
+                let term = Sampled { rate: q, noise_multiplier: s, doubt: 0.0, count: 1 };
+                let part = Part { term, direction, label: Label::below(high, 0.5 * s, 25.0) };
+                let dx = step(&part, (c, Orders::UpTo), 0.0, 0.0, 58.0);
+                let at = |dx: f64, c: f64| log_moment(&Nodes::with_step(part, c, dx, 58.0).unwrap(), c);
+                for order in [0.01 * c, 0.5 * c, c] {
+                    let (fine, coarse) = (at(0.4 * dx, order), at(dx, order));
+                    let allowed = fine.1 + coarse.1;
+                    assert!((fine.0 - coarse.0).abs() <= allowed, "{direction:?} {s} {q} {order}: {fine:?} {coarse:?}");
                 }
             }
         }
         // Where little turns, much is gained.
         let term = Sampled { rate: 1e-5, noise_multiplier: 8.0, doubt: 0.0, count: 1 };
-        let gained = step(term, Direction::Remove, 20.0, 1e-3, 2e4, 38.0);
-        assert!(gained > 10.0 * nodes::step(8.0, Direction::Remove, 20.0, 2e4, 38.0), "{gained}");
+        let part = Part { term, direction: Direction::Remove, label: Label::below(160.0, 4.0, 17.0) };
+        let gained = step(&part, (20.0, Orders::One), 1e-3, 2e4, 38.0);
+        assert!(gained > 10.0 * nodes::step(&part, 20.0, 2e4, 38.0), "{gained}");
     }
 }

@@ -4,11 +4,15 @@
 //! negative, so a count of 10^9 multiplies a small number with a small relative error, not a difference from 1.
 
 use super::nodes::{Node, Nodes};
+use super::part::Part;
 
 const E: f64 = f64::EPSILON;
 
 /// ln M(c) of one release and a bound on its absolute error; infinite or NaN beyond the range of `f64`.
 pub(super) fn log_moment(nodes: &Nodes, c: f64) -> (f64, f64) {
+    if nodes.part.label.low > f64::NEG_INFINITY {
+        return log_positive(nodes, c);
+    }
     let peak = nodes.list.iter().map(|node| node.ln_weight + c * node.loss).fold(0.0, f64::max);
     // Terms above e^300 are summed relative to the largest one.
     let scale = if peak > 300.0 { peak } else { 0.0 };
@@ -24,16 +28,40 @@ pub(super) fn log_moment(nodes: &Nodes, c: f64) -> (f64, f64) {
         error += rounding;
     }
     error += nodes.list.len() as f64 * (E * sum + (-120.0_f64).exp());
-    // Relative to M, the rule errs by e^-depth in each of e^{cL} (M), 1, and c |e^-L - 1| (2 c q), and its ends by
-    // e^-depth / (10 (1 + c)) in each of e^{cL}, 1 + c and c e^-L.
-    let rule = (3.0 + 3.0 * c * nodes.term.rate) * (-nodes.depth).exp();
+    // What the label takes away of 1 + c (E_Q 1 - E_P 1).
+    let (beyond, surplus, doubt) = nodes.part.beyond();
+    let shrink = (-scale).exp();
+    let missing = (beyond + c * surplus) * shrink;
+    error += (1.0 + c) * doubt * shrink + 4.0 * E * missing;
+    let total = sum + shrink - missing;
+    // The rule errs by e^-depth in each of e^{cL} (of M or 1, whichever is more), 1, and c |e^-L - 1| (2 c q); what is outside of the
+    // ends counts once in e^{cL}, 1 + c times in 1 and c times in e^-L.
+    let rule = (1.0 + (3.0 + 3.0 * c * nodes.part.term.rate) * shrink / total) * (-nodes.depth).exp()
+        + (2.0 + 2.0 * c) * (nodes.ln_outside(c) - scale).exp() / total;
     if scale > 0.0 {
-        let total = sum + (-scale).exp();
         (scale + total.ln(), 2.0 * error / total + rule + 4.0 * E * scale)
     } else {
-        let value = sum.max(0.0).ln_1p();
-        (value, 2.0 * error / (1.0 + sum) + rule + 4.0 * E * value)
+        let value = (sum - missing).max(-1.0).ln_1p();
+        (value, 2.0 * error / total + rule + 4.0 * E * value.abs())
     }
+}
+
+/// The same for a label with two ends, as a sum of positive terms: no accuracy near M = 1 is needed there.
+fn log_positive(nodes: &Nodes, c: f64) -> (f64, f64) {
+    let peak = nodes.list.iter().map(|node| node.ln_weight + c * node.loss).fold(f64::NEG_INFINITY, f64::max);
+    let (mut sum, mut error) = (0.0, 0.0);
+    for node in &nodes.list {
+        let exponent = node.ln_weight + c * node.loss;
+        let term = (exponent - peak).exp();
+        let sizes = 8.0 + node.ln_weight.abs() + (c * node.loss).abs() + peak.abs();
+        sum += term;
+        error += term * (node.ln_weight_error + c * node.loss_error + 2.0 * E * sizes);
+    }
+    let value = peak + sum.ln();
+    // Of B or P(B), whichever is more.
+    let rule =
+        (-nodes.depth).exp() * (1.0 + (nodes.part.ln_mass() - value).exp()) + (nodes.ln_outside(c) - value).exp();
+    (value, 1.01 * error / sum + nodes.list.len() as f64 * E + 2.0 * rule + 4.0 * E * value.abs())
 }
 
 /// P g(L) e^{-scale} at a node, and its rounding error.
@@ -84,6 +112,7 @@ const CHUNK: usize = 32;
 /// One release under the tilted measure p_c proportional to P e^{c L}.
 #[derive(Debug)]
 pub(super) struct Tilt {
+    pub(super) part: Part,
     pub(super) count: f64,
     /// ln M(c) of one release, and its error.
     pub(super) log_moment: (f64, f64),
@@ -112,13 +141,14 @@ impl Tilt {
         let kept = || nodes.list.iter().map(|node| (weight(node) / total, node)).filter(|(p, _)| *p > least);
         let mean: f64 = kept().map(|(p, node)| p * node.loss).sum();
         let mut tilt = Self {
-            count: nodes.term.count as f64,
+            part: nodes.part,
+            count: nodes.part.term.count as f64,
             log_moment,
             mean,
             variance: 0.0,
             nodes: Vec::with_capacity(nodes.list.len()),
             // The rule at y and at 0 with their ends, and the nodes left out here.
-            flat: 6.0 * (-nodes.depth).exp(),
+            flat: 6.0 * (-nodes.depth).exp() + 3.0 * (nodes.ln_outside(c) - log_moment.0).exp(),
             scaling: (CHUNK + nodes.list.len() / CHUNK + 2) as f64,
             spread: 0.0,
             relative: (0.0, 0.0),
@@ -156,12 +186,18 @@ impl Tilt {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::moments::composition::for_all;
     use crate::moments::direction::Direction;
+    use crate::moments::label::Label;
+    use crate::moments::part::Part;
     use crate::terms::Sampled;
 
     fn at(direction: Direction, s: f64, q: f64, c: f64) -> (f64, f64) {
         let term = Sampled { rate: q, noise_multiplier: s, doubt: 0.0, count: 1 };
-        log_moment(&Nodes::new(term, direction, c, 0.0, 60.0).unwrap(), c)
+        // A label that takes nothing away at these orders.
+        let high = 20.0 * s + if direction == Direction::Add { 2.0 } else { c + 1.0 };
+        let part = Part { term, direction, label: Label::below(high, 0.5 * s.min(s * s), 17.0) };
+        log_moment(&for_all(part, c, 60.0).unwrap(), c)
     }
 
     #[test]

@@ -57,13 +57,16 @@ pub(super) fn turns(tilt: &Tilt, step: f64, count: usize) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
     use crate::moments::direction::Direction;
+    use crate::moments::label::Label;
     use crate::moments::nodes::Nodes;
+    use crate::moments::part::Part;
     use crate::terms::Sampled;
 
     #[test]
     fn pointers_agree_with_sines_within_the_stated_rounding() {
         let term = Sampled { rate: 0.01, noise_multiplier: 0.8, doubt: 0.0, count: 100 };
-        let nodes = Nodes::new(term, Direction::Remove, 3.0, 40.0, 40.0).unwrap();
+        let part = Part { term, direction: Direction::Remove, label: Label::below(20.0, 0.4, 17.0) };
+        let nodes = Nodes::new(part, 3.0, 40.0, 40.0).unwrap();
         let tilt = Tilt::new(&nodes, 3.0, (0.0, 0.0));
         let step = 0.1;
         for (j, (real, imaginary)) in turns(&tilt, step, 300).into_iter().enumerate() {

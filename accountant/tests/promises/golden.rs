@@ -1,6 +1,6 @@
 //! Published and independently computed values, kept here so that the crate is tested wherever it goes.
 
-use dp_accountant::{Accountant, Analytic, Auto, Event, Moments, Rdp, Relation};
+use dp_accountant::{Accountant, Analytic, Auto, Event, Moments, Rdp, Relation, Unaccountable};
 
 use crate::plans::{delta, dp_accounting_orders, dp_sgd, epsilon, gaussian, order};
 
@@ -181,7 +181,13 @@ fn no_delta_is_claimed_below_the_normal_numbers() {
     // The truth is 9.13e-324: its neighbours are 1e-323 and 5e-324, and no rounding there is relative.
     for accountant in [&Analytic::new(Relation::AddRemove) as &dyn Accountant, &Moments::new(Relation::AddRemove)] {
         for (sigma, at) in [(1.628_185_067_450_447_5, 23.738_839_070_726_39), (1.0, 100.0), (1.0, 300.0)] {
-            let bound = accountant.delta(&gaussian(sigma), epsilon(at)).unwrap();
+            let bound = match accountant.delta(&gaussian(sigma), epsilon(at)) {
+                Ok(bound) => bound,
+                Err(refusal) => {
+                    assert!(matches!(refusal, Unaccountable::Uncertified { accountant: "moments", .. }), "{refusal}");
+                    continue;
+                }
+            };
             assert!(bound.lower() == 0.0 && bound.upper() >= f64::MIN_POSITIVE, "{}: {bound:?}", accountant.name());
         }
     }
