@@ -5,13 +5,14 @@ use crate::analytic::Analytic;
 use crate::auto::Auto;
 use crate::gdp::Gdp;
 use crate::moments::Moments;
+use crate::pld::Pld;
 use crate::rdp::Rdp;
 use crate::relation::Relation;
 
 /// The names [`by_name`] knows.
 ///
 /// `gdp` is among them although it bounds nothing: its `upper` is infinite, so that nobody can take it for a guarantee.
-pub const NAMES: [&str; 5] = ["auto", "analytic", "moments", "rdp", "gdp"];
+pub const NAMES: [&str; 6] = ["auto", "analytic", "moments", "pld", "rdp", "gdp"];
 
 /// A name that is no accountant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,7 @@ pub fn by_name(name: &str, relation: Relation) -> Result<Box<dyn Accountant>, Un
         "auto" => Ok(Box::new(Auto::new(relation))),
         "analytic" => Ok(Box::new(Analytic::new(relation))),
         "moments" => Ok(Box::new(Moments::new(relation))),
+        "pld" => Ok(Box::new(Pld::new(relation))),
         "rdp" => Ok(Box::new(Rdp::new(relation))),
         "gdp" => Ok(Box::new(Gdp::new(relation))),
         _ => Err(UnknownAccountant { name: name.to_owned() }),
@@ -54,6 +56,9 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let error = by_name("magic", Relation::AddRemove).err().unwrap();
-        assert_eq!(error.to_string(), r#"accountant "magic": allowed is one of auto, analytic, moments, rdp, gdp"#);
+        assert_eq!(
+            error.to_string(),
+            r#"accountant "magic": allowed is one of auto, analytic, moments, pld, rdp, gdp"#
+        );
     }
 }

@@ -56,6 +56,7 @@ mod normal;
 mod one_order;
 mod parameters;
 mod parts;
+mod pld;
 mod profile;
 mod rdp;
 mod relation;
@@ -78,6 +79,7 @@ pub use parameters::{
     Delta, Epsilon, NoiseMultiplier, NoiseScale, Order, OutOfDomain, Probability, Rho, SamplingRate, Sensitivity,
 };
 pub use parts::CountOverflow;
+pub use pld::{Incompatible, Malformed, Pld, PrivacyLossDistribution};
 pub use rdp::Rdp;
 pub use relation::{Relation, UnknownRelation};
 pub use trade_off::TradeOff;

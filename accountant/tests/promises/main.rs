@@ -10,6 +10,7 @@ mod examples;
 mod golden;
 mod laws;
 mod plans;
+mod pld;
 mod questions;
 mod rdp_events;
 mod serialisation;
