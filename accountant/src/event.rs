@@ -113,7 +113,8 @@ pub enum Event {
         /// Noise standard deviation over clip norm times the largest column norm of the strategy matrix.
         noise_multiplier: NoiseMultiplier,
     },
-    /// The inner event, run on a Poisson sample of the records.
+    /// The inner event, run on a Poisson sample of the records. A record that is not taken is absent, not null: where a
+    /// release is known under zero-out only, sampling is no amplification.
     PoissonSampled {
         /// Probability with which each record is taken, independently.
         sampling_rate: SamplingRate,

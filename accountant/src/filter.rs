@@ -173,7 +173,7 @@ impl Purse {
         // A sum that is rounded to the nearest number is moved to the next one: never less than the exact sum.
         let total = if cost == 0.0 { self.spent } else { (self.spent + cost).next_up() };
         // NaN is not within any budget.
-        if total <= self.budget {
+        if cost >= 0.0 && total <= self.budget {
             self.spent = total;
             Decision::Granted
         } else {

@@ -26,10 +26,11 @@
 //!
 //! | accountant | accounts for | tightness |
 //! |---|---|---|
-//! | [`Analytic`] | Gaussian releases without sampling | exact to rounding |
-//! | [`Moments`] | these and Poisson-sampled Gaussian releases | a certified interval, typically 1e-9 wide; a refusal where the loss of few steps at a small rate is nearly an atom |
-//! | [`Rdp`] | the same | a valid upper bound: some 5 to 25 % above the truth for long runs, more for few steps at small rates |
-//! | [`Auto`] | all | [`Analytic`] where it has an answer, else [`Rdp`] |
+//! | [`Analytic`] | Gaussian releases without sampling; single Laplace, randomized-response and (epsilon, delta) releases | exact to rounding |
+//! | [`Moments`] | Gaussian releases, Poisson-sampled or not | a certified interval, typically 1e-9 wide, for any number of steps |
+//! | [`Pld`] | everything with a known pair of distributions | a certified interval, from 1e-6 to 1e-3 wide for usual plans |
+//! | [`Rdp`] | everything but truncated batches and random allocation | a valid upper bound: some 5 to 25 % above the truth for long runs, more for few steps at small rates |
+//! | [`Auto`] | all | the first narrow answer of these four, or what they say together |
 //! | [`Gdp`] | Gaussian releases, Poisson-sampled or in fixed-size batches | an *estimate* by the central limit theorem: no guarantee |
 //!
 //! Other questions go to any of them: [`calibrate`] (how much noise, how many steps, how large a rate or batch),

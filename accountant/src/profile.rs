@@ -82,7 +82,7 @@ pub(crate) fn poisson_delta_at_least(term: Sampled, relation: Relation, epsilon:
     // which moves the tail's logarithm by about (1 + |x/s|) times that rounding, as does a noise multiplier that joins
     // several releases and was rounded down.
     let size = 1.0 + epsilon + q.ln().abs() + ((x.abs() + 1.0) / s).powi(2);
-    let error = 4.0 * (RELATIVE_ERROR + 16.0 * f64::EPSILON * size);
+    let error = 4.0 * (RELATIVE_ERROR + (16.0 * f64::EPSILON + 0.5 * term.doubt) * size);
     let gap = ln_loss - ln_gain + error;
     // Also false for NaN, which arises only where everything has under- or overflowed: zero is always a lower bound.
     if gap < 0.0 { (ln_gain - error).exp() * -gap.exp_m1() } else { 0.0 }

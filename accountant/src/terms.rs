@@ -35,12 +35,7 @@ const MOST_SAMPLERS: usize = 64;
 impl Terms {
     /// Takes an event apart, or says why this cannot be done.
     pub(crate) fn of(event: &Event, accountant: &'static str) -> Result<Self, Unaccountable> {
-        Self::within(event, accountant, 0)
-    }
-
-    /// The same for an event that lies inside so many samplers.
-    fn within(event: &Event, accountant: &'static str, samplers: usize) -> Result<Self, Unaccountable> {
-        if samplers > MOST_SAMPLERS {
+        if depth(event) > MOST_SAMPLERS {
             return Err(Unaccountable::Unsupported {
                 accountant,
                 event: format!("more than {MOST_SAMPLERS} samplers inside each other"),
@@ -73,13 +68,10 @@ impl Terms {
                     // 2023, theorem 4).
                     let turns = steps.get().div_ceil(bands.get());
                     let inner = Event::gaussian(*noise_multiplier).poisson_sampled(*sampling_rate);
-                    terms.add_all(
-                        Self::within(&inner, accountant, samplers + 1)?,
-                        turns.checked_mul(count).ok_or(CountOverflow)?,
-                    )?;
+                    terms.add_all(Self::of(&inner, accountant)?, turns.checked_mul(count).ok_or(CountOverflow)?)?;
                 }
                 Event::PoissonSampled { sampling_rate, event } => {
-                    let inner = Self::within(event, accountant, samplers + 1)?;
+                    let inner = Self::of(event, accountant)?;
                     if sampling_rate.get() == 1.0 {
                         terms.add_all(inner, count)?;
                     } else if inner.others.is_empty() {
@@ -89,14 +81,14 @@ impl Terms {
                     }
                 }
                 Event::WithoutReplacement { batches, event } if batches.share().get() == 1.0 => {
-                    terms.add_all(Self::within(event, accountant, samplers + 1)?, count)?;
+                    terms.add_all(Self::of(event, accountant)?, count)?;
                 }
                 Event::Shuffled { steps, event } if steps.get() == 1 => {
-                    terms.add_all(Self::within(event, accountant, samplers + 1)?, count)?;
+                    terms.add_all(Self::of(event, accountant)?, count)?;
                 }
                 Event::RandomAllocation { allocation, event } if allocation.steps() == allocation.participations() => {
                     let count = count.checked_mul(allocation.steps()).ok_or(CountOverflow)?;
-                    terms.add_all(Self::within(event, accountant, samplers + 1)?, count)?;
+                    terms.add_all(Self::of(event, accountant)?, count)?;
                 }
                 Event::NonPrivate { reason } => return Err(Unaccountable::NonPrivate { reason: reason.clone() }),
                 Event::Unsupported { reason } => {
@@ -145,10 +137,13 @@ impl Terms {
 
     /// A Gaussian release whose sensitivity is so many clip norms; its noise is rounded down.
     fn add_scaled(&mut self, noise_multiplier: f64, sensitivity: f64, count: u64) {
-        let ratio = noise_multiplier / sensitivity * (1.0 - 4.0 * f64::EPSILON);
-        // Nothing depends on the unit where the sensitivity is 0. A ratio that underflows is a mu beyond f64.
-        if sensitivity > 0.0 && ratio < f64::INFINITY {
-            self.unsampled.push((ratio.max(f64::MIN_POSITIVE), count));
+        // Nothing depends on the unit where the sensitivity is 0.
+        if sensitivity > 0.0 {
+            let ratio = noise_multiplier / sensitivity * (1.0 - 4.0 * f64::EPSILON);
+            // Beyond the largest number there is a little more noise than is stated here; a ratio that underflows is a mu
+            // beyond f64.
+            self.above |= !(f64::MIN_POSITIVE..f64::INFINITY).contains(&ratio);
+            self.unsampled.push((ratio.clamp(f64::MIN_POSITIVE, f64::MAX), count));
         }
     }
 
@@ -231,6 +226,26 @@ impl Terms {
         }
         Ok(Self { unsampled, sampled, others, above: self.above })
     }
+}
+
+/// How many samplers lie inside each other at most. An explicit stack: a deep event must not exhaust the thread's own.
+fn depth(event: &Event) -> usize {
+    let (mut most, mut pending) = (0, vec![(event, 0)]);
+    while let Some((event, depth)) = pending.pop() {
+        most = most.max(depth);
+        match event {
+            Event::Repeated { event, .. } => pending.push((&**event, depth)),
+            Event::Composed { events } => pending.extend(events.iter().map(|event| (event, depth))),
+            Event::PoissonSampled { event, .. }
+            | Event::TruncatedPoisson { event, .. }
+            | Event::WithoutReplacement { event, .. }
+            | Event::Shuffled { event, .. }
+            | Event::RandomAllocation { event, .. }
+            | Event::RepeatAndSelect { event, .. } => pending.push((&**event, depth + 1)),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// sqrt(sum of count / sigma^2): the root of the summed precisions, free of overflow short of its own.

@@ -9,6 +9,11 @@
 //! the second form because delta(eps) is the worst over both orders of the two data sets. D is convex: it is the largest
 //! of the functions P(S) - s Q(S), each linear in s, over all sets S and all pairs of outcomes' laws.
 //!
+//! delta(eps) is the larger of both orders, so g is the least concave curve above the curves of both: what an attacker
+//! achieves who is told which order it is, and may be drawn any mixture of the two. No attack on either order exceeds it, so
+//! upper true positive rates and lower errors hold for each; its lower true positive rates and upper errors need not be
+//! reached in one order alone where the pair is not symmetric.
+//!
 //! From D at finitely many slopes:
 //! * **upper**: each slope by itself bounds g from above;
 //! * **lower**: between two slopes a convex function lies above the line through the two points to the left of the cell,

@@ -30,11 +30,14 @@ pub(crate) fn sensitivity_squared(rule: Participation) -> (f64, bool) {
         }
     }
     // The logarithm of the number of steps bounds the roundings.
-    (bound * (1.0 + 64.0 * f64::EPSILON), attained == bound)
+    if bound < EXACT { (bound, attained == bound) } else { (bound * (1.0 + 64.0 * f64::EPSILON), false) }
 }
 
 /// With more participations than this the early pattern is not counted out.
 const MOST_LISTED: u64 = 100_000;
+
+/// Sums of whole numbers below this are exact.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Sum of the squared numbers of equal neighbours.
 fn squares(nodes: impl Iterator<Item = u64>) -> f64 {

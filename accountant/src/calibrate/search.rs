@@ -37,6 +37,9 @@ pub(super) fn boundary(
     let mut narrow = Narrow::default();
     while (safe.0 / over.0).ln().abs() > TOLERANCE {
         let next = narrow.next(&safe, &over, question.target);
+        if next == safe.0 || next == over.0 {
+            break;
+        }
         let answer = ask(next)?;
         narrow.replace(&mut safe, &mut over, (next, answer), question.target);
     }
@@ -73,6 +76,9 @@ pub(super) fn whole(
     while over.0 - safe.0 > 1.0 && safe.0.next_up() < over.0 {
         let inside = (safe.0 + 1.0, over.0 - 1.0);
         let next = narrow.next(&safe, &over, question.target).floor().clamp(inside.0, inside.1);
+        if next == safe.0 || next == over.0 {
+            break;
+        }
         let answer = ask(next)?;
         narrow.replace(&mut safe, &mut over, (next, answer), question.target);
     }

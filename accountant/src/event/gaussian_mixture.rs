@@ -24,6 +24,9 @@ struct Parts {
     probabilities: Vec<Probability>,
 }
 
+/// Covers the rounding of a binomial probability of up to 10,000 records.
+const UP: f64 = 1.0 + 1e-10;
+
 /// Probabilities may miss a sum of 1 by this much, for rounding.
 const SUM_TOLERANCE: f64 = 1e-9;
 
@@ -77,13 +80,22 @@ impl GaussianMixture {
         }
         // ln of the binomial probabilities by their ratios: no factorial overflows.
         let mut ln_p = records as f64 * (-q).ln_1p();
-        let mut sensitivities = Vec::new();
         let mut probabilities = Vec::new();
         for k in 0..=records {
-            sensitivities.push(Sensitivity::new(k as f64)?);
-            probabilities.push(Probability::new(ln_p.exp().min(1.0))?);
+            // Rounded up, each of them, and never to nothing.
+            probabilities.push((ln_p.exp() * UP).max(f64::MIN_POSITIVE));
             ln_p += ((records - k) as f64 / (k + 1) as f64).ln() + q.ln() - (-q).ln_1p();
         }
+        // What is too much is taken from the lowest: the probability of k or more records is nowhere less than the
+        // binomial one, and more records cost more.
+        let mut excess = probabilities.iter().sum::<f64>() - 1.0;
+        for p in &mut probabilities {
+            let taken = excess.clamp(0.0, *p);
+            *p -= taken;
+            excess -= taken;
+        }
+        let sensitivities = (0..=records).map(|k| Sensitivity::new(k as f64)).collect::<Result<_, _>>()?;
+        let probabilities = probabilities.into_iter().map(Probability::new).collect::<Result<_, _>>()?;
         Self::new(noise_multiplier, sensitivities, probabilities)
     }
 
@@ -130,8 +142,11 @@ mod tests {
         let mixture = GaussianMixture::binomial(z(), SamplingRate::new(0.25).unwrap(), 2).unwrap();
         let parts: Vec<(f64, f64)> = mixture.parts().collect();
         for ((s, p), (k, want)) in parts.iter().zip([(0.0, 0.5625), (1.0, 0.375), (2.0, 0.0625)]) {
-            assert!(*s == k && (p - want).abs() < 1e-15, "{parts:?}");
+            assert!(*s == k && (p - want).abs() < 1e-9, "{parts:?}");
         }
+        assert!(parts[2].1 >= 0.0625 && parts[1].1 + parts[2].1 >= 0.4375, "rounded down: {parts:?}");
+        let rare = GaussianMixture::binomial(z(), SamplingRate::new(1e-4).unwrap(), 100).unwrap();
+        assert!(rare.parts().all(|(_, p)| p > 0.0), "a hundred records at once have become impossible");
         let sure = GaussianMixture::binomial(z(), SamplingRate::new(1.0).unwrap(), 3).unwrap();
         assert_eq!(sure.parts().collect::<Vec<_>>(), [(3.0, 1.0)]);
     }

@@ -11,7 +11,9 @@
 //!
 //! which decays like B although A may be nearly an atom.
 
+use std::cell::Cell;
 use std::f64::consts::LN_2;
+use std::rc::Rc;
 
 use super::cut::PartDecay;
 use super::direction::Direction;
@@ -27,6 +29,14 @@ const E: f64 = f64::EPSILON;
 
 /// More nodes than this in all terms together are not kept.
 const MOST_NODES: usize = 300_000;
+
+/// A question may cost this many turns of a pointer in each direction, and so many more for each distinct release.
+const MOST_TURNS: (f64, f64) = (1e8, 1e6);
+
+/// Turns of a pointer that take as long as to build a node, to use it for a moment, and to bound a decay.
+const BUILT: f64 = 20.0;
+const EVALUATED: f64 = 10.0;
+const CELLS: f64 = 1e5;
 
 /// From this many nodes on a finer bound on the step is tried.
 const WORTH: f64 = 250.0;
@@ -54,6 +64,8 @@ pub(super) struct Composition {
     /// Nodes for real orders, one list for each term, replaced when a larger order asks for more.
     nodes: Vec<Nodes>,
     band_nodes: Vec<Nodes>,
+    /// What may still be computed for this question, shared with its pieces.
+    budget: Rc<Cell<f64>>,
 }
 
 /// One term under the measure tilted to order c: its body, and its band.
@@ -68,7 +80,9 @@ impl Composition {
     pub(super) fn new(terms: &Terms, mu: Mu, direction: Direction, ln_delta: f64) -> Self {
         let terms = terms.sampled.clone();
         let bodies = not_far(&terms, direction, ln_delta, |s| 0.5 * s.min(2.0 * s * s));
-        Self { direction, mu, ln_delta, terms, bodies, bands: Vec::new(), nodes: Vec::new(), band_nodes: Vec::new() }
+        let budget = Rc::new(Cell::new(MOST_TURNS.0 + MOST_TURNS.1 * terms.len() as f64));
+        let (bands, nodes, band_nodes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { direction, mu, ln_delta, terms, bodies, bands, nodes, band_nodes, budget }
     }
 
     /// Where the loss of each term reaches a level, or where its outcomes are too improbable to matter, if that is nearer.
@@ -99,13 +113,14 @@ impl Composition {
             bands = bodies.iter().zip(low).map(|(whole, low)| whole.above(*low)).collect();
             bodies = below(low);
         }
-        Self { terms, bodies, bands, nodes: Vec::new(), band_nodes: Vec::new(), ..*self }
+        let (nodes, band_nodes) = (Vec::new(), Vec::new());
+        Self { terms, bodies, bands, nodes, band_nodes, budget: Rc::clone(&self.budget), ..*self }
     }
 
     /// The whole in the ADD direction.
     pub(super) fn opposite(&self) -> Self {
         let terms = Terms { sampled: self.terms.clone(), ..Terms::default() };
-        Self::new(&terms, self.mu, Direction::Add, self.ln_delta)
+        Self { budget: Rc::clone(&self.budget), ..Self::new(&terms, self.mu, Direction::Add, self.ln_delta) }
     }
 
     /// The terms with the labels of the outcomes that are not far.
@@ -123,10 +138,11 @@ impl Composition {
         far.fold(self.ln_cut_off(), ln_add) + 1e-12
     }
 
-    /// ln of a bound on the probability that any outcome is cut off, those of bodies and bands at both of their ends.
+    /// ln of a bound on the probability that any outcome is cut off, those of the bodies and bands of up to ten
+    /// pieces at both of their ends.
     pub(super) fn ln_cut_off(&self) -> f64 {
         let labels = self.terms.iter().zip(&self.bodies);
-        let cut_off = labels.map(|(term, label)| label.ln_cut_off() + 2.0 * LN_2 + (term.count as f64).ln());
+        let cut_off = labels.map(|(term, label)| label.ln_cut_off() + 6.0 * LN_2 + (term.count as f64).ln());
         cut_off.fold(f64::NEG_INFINITY, ln_add) + 1e-12
     }
 
@@ -166,6 +182,13 @@ impl Composition {
         self.mu.value * self.mu.value + sampled.sum::<f64>()
     }
 
+    /// Takes this much work from what the question may still cost, in turns of a pointer. `None` when it is used up.
+    pub(super) fn spend(&self, turns: f64) -> Option<()> {
+        let left = self.budget.get() - turns;
+        self.budget.set(left);
+        (left >= 0.0).then_some(())
+    }
+
     /// How far below the integral the error of the quadrature of this term lies, as a logarithm: the errors of all
     /// terms times their counts are together below e^-38.
     fn depth(&self, term: &Sampled) -> f64 {
@@ -175,6 +198,7 @@ impl Composition {
     /// ln M(c), or ln D(c), and a bound on its absolute error. `None` where it is out of reach.
     pub(super) fn log_moment(&mut self, c: f64) -> Option<(f64, f64)> {
         self.reach(c)?;
+        self.spend(EVALUATED * count(&self.nodes, &self.band_nodes))?;
         let (mut total, mut error) = self.gaussian(c);
         // n ln(1 + B/A), and its error.
         let (mut exponent, mut doubt) = (0.0, 0.0);
@@ -224,6 +248,7 @@ impl Composition {
             let bands = self.parts(&self.bands).map(|part| for_all(part, order, DEPTH));
             self.band_nodes = few_enough(bands)?;
             self.nodes = nodes;
+            self.spend(BUILT * count(&self.nodes, &self.band_nodes))?;
         }
         Some(())
     }
@@ -251,6 +276,7 @@ impl Composition {
                 Nodes::with_step(part, c, dx, depth)
             });
             let fine = few_enough(fine)?;
+            self.spend(BUILT * count(&fine, &[]))?;
             Some(fine.iter().zip(moments).map(|(nodes, moment)| Tilt::new(nodes, c, moment)).collect::<Vec<_>>())
         };
         let bodies = tilts(&self.nodes, &mut self.parts(&self.bodies).map(|part| (part, self.depth(&part.term))))?;
@@ -276,6 +302,8 @@ impl Composition {
     pub(super) fn decay(&self, tilts: &[Tilted], c: f64) -> Decay {
         let mu = self.mu.value * (1.0 - self.mu.error);
         let terms = tilts.len();
+        // What is used up shows where the next nodes are built.
+        let _ = self.spend(CELLS * terms as f64);
         let mut decay = Decay { half_square: 0.5 * mu * mu, bodies: Vec::new(), bands: Vec::new() };
         for tilt in tilts {
             let body = &tilt.body;
@@ -317,6 +345,11 @@ impl Decay {
         let ln_growth = if growth > 30.0 { growth } else { growth.exp_m1().max(f64::MIN_POSITIVE).ln() };
         total - ln_growth - 1e-9
     }
+}
+
+/// Nodes in all.
+fn count(some: &[Nodes], others: &[Nodes]) -> f64 {
+    some.iter().chain(others).map(|nodes| nodes.list.len()).sum::<usize>() as f64
 }
 
 /// Labels that lie between others: the loss changes by a factor e over s^2 at most.

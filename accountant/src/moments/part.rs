@@ -70,7 +70,8 @@ impl Part {
         };
         // Each tail carries a few units of its exponent t^2/2.
         let t = (self.label.high.abs() + 1.0) / s.hypot(self.label.width);
-        let relative = 2e-14 + 16.0 * f64::EPSILON * t * t;
+        // A noise multiplier that is off by a factor 1 + doubt moves t by at most doubt (t + 1/s).
+        let relative = 2e-14 + (16.0 * f64::EPSILON + 4.0 * self.term.doubt) * t * t;
         (mass * (1.0 + relative), excess, relative * (mass + q * (near + middle)))
     }
 

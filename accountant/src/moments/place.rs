@@ -150,6 +150,8 @@ impl Draft {
 
     /// The samples.
     pub(super) fn contour(self, composition: &Composition) -> Contour {
+        // What is used up shows where the next nodes are built.
+        let _ = composition.spend(self.work());
         Contour::new(composition, &self.tilts, self.layout, self.aliasing)
     }
 }

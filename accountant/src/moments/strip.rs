@@ -45,7 +45,14 @@ impl Cell {
         let (a, b) = (part.exponents(part.x(from)), part.exponents(part.x(to)));
         let q = part.term.rate;
         let (power_plus, power_minus) = part.direction.powers(c);
-        let untilted = |z: f64| part.ln_tilt(0.0, part.x(z)).max(part.ln_tilt(-1.0, part.x(z)));
+        // P, Q, and c q e^{+-u} n, which the moments subtract as c (e^{-L} - 1) P.
+        let rare = (c * q).ln().min(0.0);
+        let untilted = |z: f64| {
+            let x = part.x(z);
+            let (plus, minus) = part.exponents(x);
+            let shifted = if power_minus == 0.0 { plus } else { plus.max(minus) };
+            part.ln_tilt(0.0, x).max(part.ln_tilt(-1.0, x)).max(rare + shifted)
+        };
         let ln_untilted = if orders == Orders::One { f64::NEG_INFINITY } else { untilted(from).max(untilted(to)) };
         Self {
             ln_mass,

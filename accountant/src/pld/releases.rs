@@ -115,6 +115,16 @@ fn other(event: &Event, ask: Ask) -> Result<Vec<(Law, u64)>, Unaccountable> {
                      for each release anew, or use accountant rdp",
                 ));
             };
+            let claimed = matches!(
+                leaf,
+                Event::RandomizedResponse(_) | Event::EpsilonDelta { .. } | Event::ExponentialMechanism { .. }
+            );
+            if claimed && ask.relation == Relation::ZeroOut {
+                // Sampling hides a unit among outcomes without it, and these releases say nothing about a missing unit.
+                let reason = "what is known of it compares a unit with a null unit, while a sample lacks the unit \
+                              altogether; ask for add-remove, or use accountant rdp, which claims no amplification here";
+                return Err(refusal(leaf, reason));
+            }
             let q = sampling_rate.get();
             let view = if ask.way == Way::Remove { View::Remove(q) } else { View::Add(q) };
             let simple = matches!(

@@ -84,7 +84,11 @@ pub(super) fn bounded_range(epsilon: f64, order: f64) -> f64 {
         // Each logarithm is good to a few units of itself: of alpha epsilon where that is small, of its logarithm elsewhere.
         let doubt = 64.0 * E * (epsilon * (1.0 + t) + if size < 1.0 { size } else { 1.0 + size.ln() });
         // While alpha d is small, what is lost is at most alpha beta d^2 in ln A.
-        if order * doubt < 1e-2 { log_moment(&[high, low], order) + order * beta * doubt * doubt } else { most }
+        if epsilon < 600.0 && order * doubt < 1e-2 {
+            log_moment(&[high, low], order) + order * beta * doubt * doubt
+        } else {
+            most
+        }
     };
     if value.is_nan() { most } else { value.min(most) }
 }

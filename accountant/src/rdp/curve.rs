@@ -28,6 +28,8 @@ pub(super) struct Curve {
     symmetric: bool,
     /// Whether there is nothing but noise added to sums: then a unit that is taken out costs no more than one replaced.
     additive: bool,
+    /// Whether a null unit is as good as none: noise added to sums, sampled or not, and nothing else.
+    null_is_absent: bool,
 }
 
 impl Curve {
@@ -44,6 +46,7 @@ impl Curve {
             ln_hidden: 0.0,
             symmetric: terms.sampled.is_empty(),
             additive: terms.sampled.is_empty(),
+            null_is_absent: true,
         };
         for (event, count) in &terms.others {
             curve.add(event, *count, relation)?;
@@ -66,12 +69,13 @@ impl Curve {
             }
             Event::ZeroConcentrated { rho } => {
                 self.rho += times * rho.get();
-                (self.symmetric, self.additive) = (false, false);
+                (self.symmetric, self.additive, self.null_is_absent) = (false, false, false);
             }
             _ => {
                 let release = Release::new(event, relation)?;
                 self.symmetric &= release.symmetric();
                 self.additive &= matches!(release, Release::Laplace(_) | Release::DiscreteLaplace { .. });
+                self.null_is_absent &= release.null_is_absent();
                 self.ln_hidden += times * release.ln_hidden();
                 self.releases.push((release, count));
             }
@@ -97,7 +101,7 @@ impl Curve {
         // One unit for each product and each sum.
         let rounding = 1.0 + (4 + self.sampled.len() + self.releases.len()) as f64 * E;
         // Infinity less infinity is nothing known.
-        if total.is_nan() { f64::INFINITY } else { total * rounding }
+        if total.is_nan() || total < 0.0 { f64::INFINITY } else { total * rounding }
     }
 
     /// An upper bound on the largest absolute privacy loss, given that nothing is revealed: the divergence of order
@@ -126,6 +130,10 @@ impl Curve {
 
     pub(super) fn additive(&self) -> bool {
         self.additive
+    }
+
+    pub(super) fn null_is_absent(&self) -> bool {
+        self.null_is_absent
     }
 
     /// An upper bound on mu, if the composition consists of Gaussian releases and nothing else.

@@ -13,6 +13,9 @@ pub(super) fn continuous(shift: f64, order: f64) -> f64 {
     let (beta, size) = (order - 1.0, order * shift);
     let most = beta * shift * (1.0 + 2.0 * E);
     let theta = order + beta;
+    if theta == f64::INFINITY {
+        return most;
+    }
     let value = if size < 600.0 {
         let excess = (order * exp_rest(beta * shift) + beta * exp_rest(-size)) / theta;
         // h(x) has relative condition x + 2 at most, and its argument one rounding.

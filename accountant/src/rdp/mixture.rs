@@ -48,8 +48,12 @@ impl Mixture {
     pub(super) fn new(mixture: &GaussianMixture, rate: f64) -> Self {
         let sigma = mixture.noise_multiplier().get();
         let total: f64 = mixture.parts().map(|(_, p)| p).sum();
-        let mut parts: Vec<(f64, f64)> =
-            mixture.parts().filter(|(_, p)| *p > 0.0).map(|(s, p)| (rate * p / total, s / sigma)).collect();
+        let mut parts: Vec<(f64, f64)> = mixture
+            .parts()
+            .filter(|(_, p)| *p > 0.0)
+            .map(|(s, p)| ((rate * p / total).max(if s > 0.0 { f64::MIN_POSITIVE } else { 0.0 }), s / sigma))
+            .filter(|(p, _)| *p > 0.0)
+            .collect();
         if rate < 1.0 {
             match parts.first_mut() {
                 Some((p, m)) if *m == 0.0 => *p += 1.0 - rate,

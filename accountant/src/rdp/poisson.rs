@@ -28,7 +28,8 @@ const E: f64 = f64::EPSILON;
 pub(super) struct Poisson {
     inner: Curve,
     rate: f64,
-    relation: Relation,
+    /// Whether the output without the record is one of the two that are compared.
+    absent: bool,
     /// ln M_j, and ln A at whole orders.
     moments: Kept,
     sums: Kept,
@@ -36,14 +37,19 @@ pub(super) struct Poisson {
 
 impl Poisson {
     pub(super) fn new(inner: Curve, rate: f64, relation: Relation) -> Self {
-        Self { inner, rate, relation, moments: Kept::default(), sums: Kept::default() }
+        let absent = match relation {
+            Relation::AddRemove => true,
+            Relation::ZeroOut => inner.null_is_absent(),
+            Relation::Replace => false,
+        };
+        Self { inner, rate, absent, moments: Kept::default(), sums: Kept::default() }
     }
 
     pub(super) fn log_moment(&mut self, order: f64) -> f64 {
         let (q, beta) = (self.rate, order - 1.0);
         let inside = self.inner.log_moment(order);
         let convex = log_mixture(q, inside);
-        if self.relation == Relation::Replace {
+        if !self.absent {
             return convex;
         }
         let remove = order * log_mixture(q, inside / order) * (1.0 + 2.0 * E);
@@ -84,15 +90,16 @@ impl Poisson {
     /// An upper bound on the largest absolute privacy loss.
     pub(super) fn most(&self) -> f64 {
         let inner = self.inner.most();
-        match self.relation {
-            Relation::Replace => inner,
-            Relation::AddRemove | Relation::ZeroOut => log_mixture(self.rate, inner),
-        }
+        if self.absent { log_mixture(self.rate, inner) } else { inner }
     }
 
     /// What the inner mechanism reveals with probability d, the whole reveals with probability q d.
     pub(super) fn ln_hidden(&self) -> f64 {
         (-(self.rate * self.inner.revealed() * (1.0 + E)).min(1.0)).ln_1p() * (1.0 + 2.0 * E)
+    }
+
+    pub(super) fn null_is_absent(&self) -> bool {
+        self.inner.null_is_absent()
     }
 
     pub(super) fn costly(&self) -> bool {

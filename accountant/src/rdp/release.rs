@@ -189,6 +189,16 @@ impl Release {
         }
     }
 
+    /// Whether a null unit is as good as none.
+    pub(super) fn null_is_absent(&self) -> bool {
+        match self {
+            Self::Laplace(_) | Self::DiscreteLaplace { .. } | Self::Mixture(_) => true,
+            Self::Poisson(poisson) => poisson.null_is_absent(),
+            Self::Selection(selection) => selection.null_is_absent(),
+            _ => false,
+        }
+    }
+
     pub(super) fn costly(&self) -> bool {
         match self {
             Self::Mixture(_) => true,

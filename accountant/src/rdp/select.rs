@@ -77,6 +77,10 @@ impl Selection {
         converted.min(everywhere)
     }
 
+    pub(super) fn null_is_absent(&self) -> bool {
+        self.run.null_is_absent()
+    }
+
     pub(super) fn costly(&self) -> bool {
         self.run.costly()
     }
