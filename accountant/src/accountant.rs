@@ -59,7 +59,9 @@ pub enum Unaccountable {
     },
     /// The event has an answer, but this accountant cannot certify it to a useful width. Whether it can depends on the
     /// delta or epsilon asked for.
-    #[error("accountant {accountant} has no certified answer to this question: {reason}; use accountant auto, which asks others, too")]
+    #[error(
+        "accountant {accountant} has no certified answer to this question: {reason}; use accountant auto, which asks others, too"
+    )]
     Uncertified {
         /// Who refuses.
         accountant: &'static str,

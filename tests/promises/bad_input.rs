@@ -38,7 +38,11 @@ const VALUES: &[Row] = &[
     ("train --data small.csv --learning-rate 0", 2, &["learning", "rate", "above 0"]),
     ("train --data small.csv --momentum 1", 2, &["momentum", "[0, 1)"]),
     ("train --data small.csv --model resnet", 2, &["--model", "resnet", "logistic, mlp, cnn"]),
-    ("train --data small.csv --accountant magic", 2, &["--accountant", "magic", "auto, analytic, moments, rdp"]),
+    (
+        "train --data small.csv --accountant magic",
+        2,
+        &["--accountant", "magic", "auto, analytic, moments, pld, rdp, gdp"],
+    ),
     ("train --data small.csv --relation cousins", 2, &["--relation", "cousins", "add-remove, replace, zero-out"]),
     ("train --data small.csv --frobnicate", 2, &["--frobnicate"]),
     ("train --data small.csv --holdout 0", 2, &["--holdout", "between 0 and 1"]),

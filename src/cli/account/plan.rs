@@ -30,7 +30,7 @@ pub(super) struct PlanArgs {
     #[arg(long, value_name = "N")]
     pub(super) records: Option<u64>,
     /// How many records a batch has (under Poisson sampling, on average).
-    #[arg(long, value_name = "B", requires = "records")]
+    #[arg(long, value_name = "B")]
     pub(super) batch: Option<u64>,
     /// How many steps make one pass over the records; for shuffled and balls-in-bins.
     #[arg(long, value_name = "S", conflicts_with = "batch")]
@@ -110,6 +110,7 @@ impl PlanArgs {
     pub(super) fn sampling(&self) -> Result<Option<Sampling>> {
         let batches = match (self.records, self.batch) {
             (Some(records), Some(batch)) => Some(Batches::new(records, batch)?),
+            (None, Some(_)) => return Err(Error::value("--records", "absent", "a number of records, with --batch")),
             _ => None,
         };
         let epoch = || -> Result<Option<NonZeroU64>> {
