@@ -31,7 +31,7 @@ const E: f64 = f64::EPSILON;
 const MOST_NODES: usize = 300_000;
 
 /// A question may cost this many turns of a pointer in each direction, and so many more for each distinct release.
-const MOST_TURNS: (f64, f64) = (1e8, 1e6);
+const MOST_TURNS: (f64, f64) = (1e8, 2e4);
 
 /// Turns of a pointer that take as long as to build a node, to use it for a moment, and to bound a decay.
 const BUILT: f64 = 20.0;
