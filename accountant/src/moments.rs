@@ -19,6 +19,7 @@ mod direction;
 mod domain;
 mod label;
 mod left_out;
+mod moment;
 mod nodes;
 mod part;
 mod place;

@@ -33,6 +33,9 @@ pub(super) struct Beyond {
 /// Beyond so many widths inside the far end the rest is bounded at once; and the size of cells, in widths.
 const DEPTH: (i32, f64) = (160, 0.25);
 
+/// Turns of a pointer that take as long as a cell.
+const TURNS: f64 = 10.0;
+
 impl Beyond {
     /// For the far outcomes of these parts, with the orders t that are best near this epsilon.
     ///
@@ -48,6 +51,7 @@ impl Beyond {
         }
         let (mass, surplus) = (-ln_none.exp_m1(), ln_none.exp() * ratio.exp_m1());
         let mut coefficient = |t: f64| {
+            opposite.spend(TURNS * f64::from(DEPTH.0) * parts.len() as f64)?;
             let far = parts.iter().map(|part| ln_short(part, t) + (part.term.count as f64).ln());
             let far = far.fold(f64::NEG_INFINITY, ln_add);
             let (rest, error) = opposite.log_moment(t)?;

@@ -15,31 +15,29 @@ use std::cell::Cell;
 use std::f64::consts::LN_2;
 use std::rc::Rc;
 
-use super::cut::PartDecay;
+use super::cut::{self, PartDecay};
 use super::direction::Direction;
 use super::label::Label;
+use super::moment::{Moment, WORTH};
 use super::nodes::{Nodes, goal, step};
 use super::part::{Part, far_end, ln_add};
 use super::strip::{self, Orders};
-use super::tilt::{Tilt, log_moment};
+use super::tilt::Tilt;
 use crate::analytic::Mu;
 use crate::terms::{Sampled, Terms};
 
 const E: f64 = f64::EPSILON;
 
-/// More nodes than this in all terms together are not kept.
-const MOST_NODES: usize = 300_000;
+/// More nodes than this in all terms together are not kept for real orders, or for one contour.
+const MOST_NODES: (usize, usize) = (300_000, 800_000);
 
 /// A question may cost this many turns of a pointer in each direction, and so many more for each distinct release.
-const MOST_TURNS: (f64, f64) = (1e8, 2e4);
+const MOST_TURNS: (f64, f64) = (1e8, 1e5);
 
-/// Turns of a pointer that take as long as to build a node, to use it for a moment, and to bound a decay.
+/// Turns of a pointer that take as long as to build a node, to use it for a moment, and to bound a decay cell by cell.
 const BUILT: f64 = 20.0;
 const EVALUATED: f64 = 10.0;
-const CELLS: f64 = 1e5;
-
-/// From this many nodes on a finer bound on the step is tried.
-const WORTH: f64 = 250.0;
+const BOUNDED: f64 = 50.0;
 
 /// Far outcomes together have a probability of e^-27 of delta.
 const FAR: f64 = 27.0;
@@ -61,9 +59,9 @@ pub(super) struct Composition {
     bodies: Vec<Label>,
     /// Which are neither small nor far; empty when none is called small.
     bands: Vec<Label>,
-    /// Nodes for real orders, one list for each term, replaced when a larger order asks for more.
-    nodes: Vec<Nodes>,
-    band_nodes: Vec<Nodes>,
+    /// For real orders, one for each term, replaced when a larger order asks for more nodes.
+    moments: Vec<Moment>,
+    band_moments: Vec<Moment>,
     /// What may still be computed for this question, shared with its pieces.
     budget: Rc<Cell<f64>>,
 }
@@ -81,8 +79,8 @@ impl Composition {
         let terms = terms.sampled.clone();
         let bodies = not_far(&terms, direction, ln_delta, |s| 0.5 * s.min(2.0 * s * s));
         let budget = Rc::new(Cell::new(MOST_TURNS.0 + MOST_TURNS.1 * terms.len() as f64));
-        let (bands, nodes, band_nodes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { direction, mu, ln_delta, terms, bodies, bands, nodes, band_nodes, budget }
+        let (bands, moments, band_moments) = (Vec::new(), Vec::new(), Vec::new());
+        Self { direction, mu, ln_delta, terms, bodies, bands, moments, band_moments, budget }
     }
 
     /// Where the loss of each term reaches a level, or where its outcomes are too improbable to matter, if that is nearer.
@@ -113,8 +111,8 @@ impl Composition {
             bands = bodies.iter().zip(low).map(|(whole, low)| whole.above(*low)).collect();
             bodies = below(low);
         }
-        let (nodes, band_nodes) = (Vec::new(), Vec::new());
-        Self { terms, bodies, bands, nodes, band_nodes, budget: Rc::clone(&self.budget), ..*self }
+        let (moments, band_moments) = (Vec::new(), Vec::new());
+        Self { terms, bodies, bands, moments, band_moments, budget: Rc::clone(&self.budget), ..*self }
     }
 
     /// The whole in the ADD direction.
@@ -198,17 +196,17 @@ impl Composition {
     /// ln M(c), or ln D(c), and a bound on its absolute error. `None` where it is out of reach.
     pub(super) fn log_moment(&mut self, c: f64) -> Option<(f64, f64)> {
         self.reach(c)?;
-        self.spend(EVALUATED * count(&self.nodes, &self.band_nodes))?;
+        self.spend(EVALUATED * self.nodes())?;
         let (mut total, mut error) = self.gaussian(c);
         // n ln(1 + B/A), and its error.
         let (mut exponent, mut doubt) = (0.0, 0.0);
-        for (index, nodes) in self.nodes.iter().enumerate() {
-            let (one, off) = log_moment(nodes, c);
-            let count = nodes.part.term.count as f64;
+        for (index, moment) in self.moments.iter().enumerate() {
+            let (one, off) = moment.ln(c);
+            let count = moment.nodes.part.term.count as f64;
             total += count * one;
             error += count * off;
-            if let Some(nodes) = self.band_nodes.get(index) {
-                let (band, band_off) = log_moment(nodes, c);
+            if let Some(moment) = self.band_moments.get(index) {
+                let (band, band_off) = moment.ln(c);
                 let ratio = (band - one).exp();
                 exponent += count * ratio.ln_1p();
                 doubt += count * ratio / (1.0 + ratio) * (band_off + off + 4.0 * E * (band.abs() + one.abs()));
@@ -239,16 +237,22 @@ impl Composition {
         self.terms.iter().zip(labels).map(move |(term, label)| Part { term: *term, direction, label: *label })
     }
 
+    /// Nodes for real orders in all.
+    fn nodes(&self) -> f64 {
+        let all = self.moments.iter().chain(&self.band_moments);
+        all.map(|moment| moment.nodes.list.len()).sum::<usize>() as f64
+    }
+
     /// Makes the nodes for real orders reach the order c.
     fn reach(&mut self, c: f64) -> Option<()> {
-        if self.nodes.len() < self.terms.len() || self.nodes.first().is_some_and(|nodes| nodes.order < c) {
+        if self.moments.len() < self.terms.len() || self.moments.first().is_some_and(|moment| moment.nodes.order < c) {
             let order = 1.5 * c;
-            let bodies = self.parts(&self.bodies).map(|part| for_all(part, order, self.depth(&part.term)));
-            let nodes = few_enough(bodies)?;
-            let bands = self.parts(&self.bands).map(|part| for_all(part, order, DEPTH));
-            self.band_nodes = few_enough(bands)?;
-            self.nodes = nodes;
-            self.spend(BUILT * count(&self.nodes, &self.band_nodes))?;
+            let bodies = self.parts(&self.bodies).map(|part| Moment::up_to(part, order, self.depth(&part.term)));
+            let moments = few_enough(bodies, MOST_NODES.0, |moment| moment.nodes.list.len())?;
+            let bands = self.parts(&self.bands).map(|part| Moment::up_to(part, order, DEPTH));
+            self.band_moments = few_enough(bands, MOST_NODES.0, |moment| moment.nodes.list.len())?;
+            self.moments = moments;
+            self.spend(BUILT * self.nodes())?;
         }
         Some(())
     }
@@ -262,25 +266,28 @@ impl Composition {
     /// Every sampled term under the measure tilted to order c, with nodes for heights up to `height`.
     pub(super) fn tilts(&mut self, c: f64, height: f64) -> Option<Vec<Tilted>> {
         self.reach(c)?;
-        let tilts = |nodes: &[Nodes], parts: &mut dyn Iterator<Item = (Part, f64)>| {
-            let moments: Vec<(f64, f64)> = nodes.iter().map(|nodes| log_moment(nodes, c)).collect();
-            let fine = parts.zip(&moments).map(|((part, depth), (moment, _))| {
+        let tilts = |moments: &[Moment], parts: &mut dyn Iterator<Item = (Part, f64)>| {
+            let fine = parts.zip(moments).map(|((part, depth), moment)| {
+                let (nodes, moment) = (&moment.nodes, moment.ln(c));
+                if height == 0.0 {
+                    self.spend(EVALUATED * nodes.list.len() as f64)?;
+                    return Some(Tilt::new(nodes, c, moment));
+                }
                 let plain = step(&part, c, height, depth);
                 let (left, right) = part.ends(c, goal(&part, c, depth));
-                // The finer bound costs about as much as a few hundred nodes.
                 let dx = if right - left > WORTH * plain {
-                    plain.max(strip::step(&part, (c, Orders::One), *moment, height, depth))
+                    plain.max(strip::step(&part, (c, Orders::One), moment.0, height, depth))
                 } else {
                     plain
                 };
-                Nodes::with_step(part, c, dx, depth)
+                let nodes = Nodes::with_step(part, c, dx, depth)?;
+                self.spend(BUILT * nodes.list.len() as f64)?;
+                Some(Tilt::new(&nodes, c, moment))
             });
-            let fine = few_enough(fine)?;
-            self.spend(BUILT * count(&fine, &[]))?;
-            Some(fine.iter().zip(moments).map(|(nodes, moment)| Tilt::new(nodes, c, moment)).collect::<Vec<_>>())
+            few_enough(fine, MOST_NODES.1, |tilt| tilt.nodes.len())
         };
-        let bodies = tilts(&self.nodes, &mut self.parts(&self.bodies).map(|part| (part, self.depth(&part.term))))?;
-        let bands = tilts(&self.band_nodes, &mut self.parts(&self.bands).map(|part| (part, DEPTH)))?;
+        let bodies = tilts(&self.moments, &mut self.parts(&self.bodies).map(|part| (part, self.depth(&part.term))))?;
+        let bands = tilts(&self.band_moments, &mut self.parts(&self.bands).map(|part| (part, DEPTH)))?;
         let bands = bands.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         Some(bodies.into_iter().zip(bands).map(|(body, band)| Tilted { body, band }).collect())
     }
@@ -303,7 +310,7 @@ impl Composition {
         let mu = self.mu.value * (1.0 - self.mu.error);
         let terms = tilts.len();
         // What is used up shows where the next nodes are built.
-        let _ = self.spend(CELLS * terms as f64);
+        let _ = self.spend(BOUNDED * cut::most_cells(terms) * terms as f64);
         let mut decay = Decay { half_square: 0.5 * mu * mu, bodies: Vec::new(), bands: Vec::new() };
         for tilt in tilts {
             let body = &tilt.body;
@@ -347,11 +354,6 @@ impl Decay {
     }
 }
 
-/// Nodes in all.
-fn count(some: &[Nodes], others: &[Nodes]) -> f64 {
-    some.iter().chain(others).map(|nodes| nodes.list.len()).sum::<usize>() as f64
-}
-
 /// Labels that lie between others: the loss changes by a factor e over s^2 at most.
 fn finer_width(s: f64) -> f64 {
     (0.125 * s).min(0.25 * s * s)
@@ -367,29 +369,17 @@ fn not_far(terms: &[Sampled], direction: Direction, ln_delta: f64, width: fn(f64
     terms.iter().map(label).collect()
 }
 
-/// Nodes for all orders up to this one.
-pub(super) fn for_all(part: Part, order: f64, depth: f64) -> Option<Nodes> {
-    let plain = step(&part, order, 0.0, depth);
-    let (left, right) = part.ends(order, goal(&part, order, depth));
-    if right - left > WORTH * plain {
-        // M is not much below 1, B not much below its mass; what is missing is part of the error of the moment.
-        let finer = strip::step(&part, (order, Orders::UpTo), part.ln_mass().min(0.0), 0.0, depth);
-        return Nodes::with_step(part, order, plain.max(finer), depth);
-    }
-    Nodes::with_step(part, order, plain, depth)
-}
-
-/// All the nodes, unless they are too many together.
-fn few_enough(all: impl Iterator<Item = Option<Nodes>>) -> Option<Vec<Nodes>> {
+/// All of them, unless they have too many nodes together.
+fn few_enough<T>(all: impl Iterator<Item = Option<T>>, most: usize, nodes: impl Fn(&T) -> usize) -> Option<Vec<T>> {
     let mut total = 0;
     let mut kept = Vec::new();
-    for nodes in all {
-        let nodes = nodes?;
-        total += nodes.list.len();
-        if total > MOST_NODES {
+    for one in all {
+        let one = one?;
+        total += nodes(&one);
+        if total > most {
             return None;
         }
-        kept.push(nodes);
+        kept.push(one);
     }
     Some(kept)
 }

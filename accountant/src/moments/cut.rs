@@ -78,8 +78,13 @@ const DEEP: f64 = 120.0;
 /// More cells than this would cost more than they gain, in one term and in all together.
 const MOST_CELLS: (f64, f64) = (2000.0, 1e5);
 
+/// Cells for each of so many terms.
+pub(super) fn most_cells(terms: usize) -> f64 {
+    MOST_CELLS.0.min(MOST_CELLS.1 / terms as f64).max(1.0)
+}
+
 impl PartDecay {
-    /// For the tilted part, whose power is `n` here. `most_cells` of all the terms together share [`MOST_CELLS`].
+    /// For the tilted part, whose power is `n` here, one of so many terms.
     pub(super) fn new(tilt: &Tilt, c: f64, n: f64, depth: f64, terms: usize) -> Self {
         let part = tilt.part;
         let (q, s, direction) = (part.term.rate, part.term.noise_multiplier, part.direction);
@@ -91,8 +96,7 @@ impl PartDecay {
         let flat = part.label.low == f64::NEG_INFINITY;
         let deep = part.ends(c, ln_left - DEEP);
         let (low, high) = if flat { (part.ends(c, ln_left).0, deep.1) } else { deep };
-        let most_cells = MOST_CELLS.0.min(MOST_CELLS.1 / terms as f64).max(1.0);
-        let count = ((high - low) / (0.2 * s.min(variance))).ceil().clamp(1.0, most_cells);
+        let count = ((high - low) / (0.2 * s.min(variance))).ceil().clamp(1.0, most_cells(terms));
         let dx = (high - low) / count;
         let positive = power_plus.max(0.0) + power_minus.max(0.0);
         let negative = direction.negative_powers(c);

@@ -78,15 +78,17 @@ impl Place {
     }
 }
 
-/// Turns of pointers that are made without looking for a cheaper way.
-pub(super) const CHEAP: f64 = 2e5;
+/// Turns of pointers, and samples, that are made without looking for a cheaper way: to look costs some hundred samples.
+const CHEAP: f64 = 2e5;
+const FEW: usize = 1000;
+const ENOUGH: f64 = 400.0;
 
 /// A layout near the real part `order`. `None` where it would cost more turns of pointers than `work`.
 pub(super) fn draft(composition: &mut Composition, order: f64, aim: Aim, work: f64) -> Option<Draft> {
-    let first = Place::best(composition, order, aim, 150.0, Place::samples);
+    let first = Place::best(composition, order, aim, ENOUGH, Place::samples);
     let first = first.and_then(|place| Draft::new(composition, place, aim, work));
     match first {
-        Some(draft) if draft.work() <= CHEAP => Some(draft),
+        Some(draft) if draft.work() <= CHEAP || draft.layout.count <= FEW => Some(draft),
         // Where the height is dictated by the cut, the widest step is best.
         first => {
             let second = Place::best(composition, order, aim, f64::NEG_INFINITY, |place| -place.step);

@@ -38,7 +38,7 @@ pub(super) fn epsilon(composition: &mut Composition, delta: f64, chernoff: Chern
         certify(&Profile::whole(composition, chernoff.order, aim, work)?, start, search.most, search.target)
     };
     if let Some(start) = start {
-        best.keep(first(start, composition, QUICK));
+        best.keep(first(start, composition, quick(composition)));
     }
     if !best.is_fine() && !composition.terms.is_empty() {
         let single = if composition.direction == Direction::Add { None } else { Some(single(composition, delta)) };
@@ -50,9 +50,14 @@ pub(super) fn epsilon(composition: &mut Composition, delta: f64, chernoff: Chern
     best.0
 }
 
-/// Turns of pointers of a first try, and of any.
+/// Turns of pointers of a first try for each distinct release, and of any try.
 const QUICK: f64 = 1e6;
-const MOST_WORK: f64 = 4e7;
+const MOST_WORK: f64 = 1e8;
+
+/// What a first try may cost: many distinct releases need many turns, however easy the plan.
+fn quick(composition: &Composition) -> f64 {
+    (QUICK * composition.terms.len().max(1) as f64).min(MOST_WORK)
+}
 
 /// The narrowest interval found.
 struct Best(Option<Interval>);
@@ -97,7 +102,7 @@ impl Search {
             }
             let aim = Aim { epsilon, ln_delta: self.target };
             let add = whole.direction == Direction::Add;
-            let work = if closely && !add { MOST_WORK } else { QUICK };
+            let work = if closely && !add { MOST_WORK } else { quick(whole) };
             let profile = if add {
                 let real = chernoff::delta(whole, epsilon, None, 1e-3)?;
                 Profile::whole(whole, real.order, aim, work)
@@ -254,7 +259,8 @@ pub(super) fn delta(composition: &mut Composition, epsilon: f64, chernoff: Chern
     // Chernoff's bound is too large by about sqrt(2 pi variance) c, at least.
     let excess = (0.5 * (2.0 * PI * variance).ln() + c.ln()).max(0.0);
     let aim = Aim { epsilon, ln_delta: chernoff.value - excess - 2.0 };
-    let mut best = Profile::whole(composition, c, aim, QUICK).and_then(|whole| interval(&whole, epsilon, chernoff));
+    let work = quick(composition);
+    let mut best = Profile::whole(composition, c, aim, work).and_then(|whole| interval(&whole, epsilon, chernoff));
     let fine = |found: &Interval| found.upper - found.lower <= FINE * found.upper;
     if composition.direction != Direction::Add && !composition.terms.is_empty() && epsilon > 0.0 {
         // A guess, and then what was found with it.

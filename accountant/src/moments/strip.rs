@@ -152,8 +152,9 @@ pub(super) fn step(part: &Part, (c, orders): (f64, Orders), log_moment: f64, hei
 mod tests {
     use super::*;
     use crate::moments::direction::Direction;
+    use crate::moments::moment::Moment;
     use crate::moments::nodes::{self, Nodes};
-    use crate::moments::tilt::{Tilt, log_moment};
+    use crate::moments::tilt::Tilt;
     use crate::moments::turns::{rounding, turns};
     use crate::terms::Sampled;
 
@@ -167,7 +168,7 @@ mod tests {
                 let whole = Label::below(20.0 * s, width, 17.0);
                 for label in [whole, Label::below(3.0 * s, width, 17.0), whole.above(3.0 * s)] {
                     let part = Part { term, direction, label };
-                    let real = log_moment(&Nodes::new(part, c, 0.0, depth).unwrap(), c);
+                    let real = Moment::new(Nodes::new(part, c, 0.0, depth).unwrap()).ln(c);
                     let plain = nodes::step(&part, c, height, depth);
                     let dx = step(&part, (c, Orders::One), real.0, height, depth);
                     let case = format!("{direction:?} ({s}, {q}, {c}) {label:?}: steps {plain} and {dx}");
@@ -194,7 +195,7 @@ mod tests {
                 let term = Sampled { rate: q, noise_multiplier: s, doubt: 0.0, count: 1 };
                 let part = Part { term, direction, label: Label::below(high, 0.5 * s, 25.0) };
                 let dx = step(&part, (c, Orders::UpTo), 0.0, 0.0, 58.0);
-                let at = |dx: f64, c: f64| log_moment(&Nodes::with_step(part, c, dx, 58.0).unwrap(), c);
+                let at = |dx: f64, c: f64| Moment::new(Nodes::with_step(part, c, dx, 58.0).unwrap()).ln(c);
                 for order in [0.01 * c, 0.5 * c, c] {
                     let (fine, coarse) = (at(0.4 * dx, order), at(dx, order));
                     let allowed = fine.1 + coarse.1;

@@ -20,23 +20,16 @@ pub(super) fn rounding(nodes: usize) -> f64 {
 ///
 /// e^{iyl} - 1 = -2 sin^2(yl/2) + 2i sin(yl/2) cos(yl/2): small where yl is small, without cancellation.
 pub(super) fn turns(tilt: &Tilt, step: f64, count: usize) -> Vec<(f64, f64)> {
-    let padded = tilt.nodes.len().div_ceil(LANES) * LANES;
-    let column = |value: &dyn Fn(f64, f64) -> f64| {
-        let mut column: Vec<f64> = tilt.nodes.iter().map(|(p, l)| value(*p, *l)).collect();
-        column.resize(padded, 0.0);
-        column
-    };
-    let weights = column(&|p, _| 2.0 * p);
-    let (turn_sin, turn_cos) = (column(&|_, l| (0.5 * step * l).sin()), column(&|_, l| (0.5 * step * l).cos()));
+    let weights = rows(tilt, |p, _| 2.0 * p);
+    let (turn_sin, turn_cos) = (rows(tilt, |_, l| (0.5 * step * l).sin()), rows(tilt, |_, l| (0.5 * step * l).cos()));
     let mut out = Vec::with_capacity(count);
     while out.len() < count {
         let y = (out.len() + 1) as f64 * step;
-        let (mut sin, mut cos) = (column(&|_, l| (0.5 * y * l).sin()), column(&|_, l| (0.5 * y * l).cos()));
+        let (mut sin, mut cos) = (rows(tilt, |_, l| (0.5 * y * l).sin()), rows(tilt, |_, l| (0.5 * y * l).cos()));
         for _ in 0..BLOCK.min(count - out.len()) {
             let (mut real, mut imaginary) = ([0.0; LANES], [0.0; LANES]);
-            let rows = weights.chunks_exact(LANES).zip(sin.chunks_exact_mut(LANES)).zip(cos.chunks_exact_mut(LANES));
-            let turn = turn_sin.chunks_exact(LANES).zip(turn_cos.chunks_exact(LANES));
-            for (((w, s), c), (ts, tc)) in rows.zip(turn) {
+            let pointers = weights.iter().zip(&mut sin).zip(&mut cos);
+            for (((w, s), c), (ts, tc)) in pointers.zip(turn_sin.iter().zip(&turn_cos)) {
                 for lane in 0..LANES {
                     let (sine, cosine) = (s[lane], c[lane]);
                     let weighted = w[lane] * sine;
@@ -50,6 +43,18 @@ pub(super) fn turns(tilt: &Tilt, step: f64, count: usize) -> Vec<(f64, f64)> {
         }
     }
     out
+}
+
+/// A value for each node from its probability and its loss, in rows of which the last is filled up with nothing.
+fn rows(tilt: &Tilt, value: impl Fn(f64, f64) -> f64) -> Vec<[f64; LANES]> {
+    let row = |nodes: &[(f64, f64)]| {
+        let mut row = [0.0; LANES];
+        for (entry, (p, l)) in row.iter_mut().zip(nodes) {
+            *entry = value(*p, *l);
+        }
+        row
+    };
+    tilt.nodes.chunks(LANES).map(row).collect()
 }
 
 #[cfg(test)]

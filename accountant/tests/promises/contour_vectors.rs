@@ -1,8 +1,8 @@
 //! The golden epsilons and deltas lie in the certified intervals of the contour integral.
 
-use dp_accountant::{Accountant, Auto, Moments, Relation};
+use dp_accountant::{Accountant, Auto, Event, Moments, Relation};
 
-use crate::plans::{delta, epsilon};
+use crate::plans::{delta, dp_sgd, epsilon};
 use crate::vectors::{number, plan, rows};
 
 #[test]
@@ -38,4 +38,14 @@ fn poisson_gaussian_tight() {
     println!("{narrow} to 1e-6, wider: {wide:?}, refused: {refused:?}");
     // Every one of the 40 rows, or none where they are not here.
     assert!(wide.is_empty() && refused.is_empty() && (narrow == 0 || narrow == 40), "{narrow} {wide:?} {refused:?}");
+}
+
+#[test]
+fn a_thousand_distinct_releases_are_answered() {
+    // pld, which merges and rounds, leaves [3.1346, 3.1746]; rdp proves 3.4362.
+    let segment = |k: u32| dp_sgd(1.0 + 1e-3 * f64::from(k), 0.005 + 1e-5 * f64::from(k), 10);
+    let plan = Event::composed((0..1000).map(segment));
+    let bound = Moments::new(Relation::AddRemove).epsilon(&plan, delta(1e-5)).unwrap();
+    assert!(bound.upper() - bound.lower() < 1e-9, "{bound:?}");
+    assert!(bound.lower() > 3.1346 && bound.upper() < 3.1746, "{bound:?}");
 }
