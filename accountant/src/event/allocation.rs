@@ -52,7 +52,7 @@ impl Allocation {
     #[must_use]
     pub fn blocks(self) -> [(u64, u64); 2] {
         let (short, longer) = (self.steps / self.participations, self.steps % self.participations);
-        [(short, self.participations - longer), (short + 1, longer)]
+        [(short, self.participations - longer), (short.saturating_add(1), longer)]
     }
 }
 

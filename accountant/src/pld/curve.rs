@@ -82,7 +82,9 @@ impl Curve {
             0.0
         } else {
             let (ln, error) = self.ln_scale(point);
-            (self.composed.value(point) + self.composed.error).max(0.0) * (ln + error).exp() + f64::MIN_POSITIVE
+            let value = self.composed.value(point) + self.composed.error;
+            // Written such that what is not a number stays it.
+            (if value < 0.0 { 0.0 } else { value }) * (ln + error).exp() + f64::MIN_POSITIVE
         };
         let all = (self.composed.infinite.1 + finite) * (1.0 + 8.0 * E);
         if all.is_nan() { 1.0 } else { all.min(1.0) }
@@ -121,8 +123,11 @@ impl Curve {
         let doubt = self.composed.doubt + 4.0 * E * epsilon;
         let epsilon = if self.side == Side::Upper { epsilon - doubt } else { epsilon + doubt };
         let low = self.place(epsilon).floor() as i64;
-        let share = ((epsilon - self.loss(low)).max(0.0).exp_m1() / step.exp_m1()).clamp(0.0, 1.0);
-        let share = if share.is_nan() { 1.0 } else { share };
+        let above = (epsilon - self.loss(low)).clamp(0.0, step);
+        // (e^above - 1)/(e^step - 1), without overflow; what is not a number counts as the end that is safe.
+        let share = (above - step).exp() * (-above).exp_m1() / (-step).exp_m1();
+        let safe = if self.side == Side::Upper { 0.0 } else { 1.0 };
+        let share = if share.is_nan() { safe } else { share.clamp(0.0, 1.0) };
         (1.0 - share) * self.at(low) + share * self.at(low + 1)
     }
 
@@ -175,7 +180,8 @@ impl Curve {
         let between = interpolate(step, self.upper(high - 1), self.upper(high), delta);
         let rounding = 4.0 * E * (self.loss(high).abs() + self.composed.offset.abs() + step);
         // The point itself is proved in any case.
-        ((self.loss(high - 1) + between).min(self.loss(high)) + rounding + self.composed.doubt).max(0.0).min(simple)
+        let found = (self.loss(high - 1) + between).min(self.loss(high)) + rounding + self.composed.doubt;
+        if found.is_nan() { simple } else { found.max(0.0).min(simple) }
     }
 
     /// An epsilon at which delta is proved to be no smaller; 0 where nothing is proved.
@@ -213,9 +219,34 @@ impl Curve {
 /// How far above a lattice point a profile that is `before` there and `after` one step later meets delta, linear in e^eps.
 fn interpolate(step: f64, before: f64, after: f64, delta: f64) -> f64 {
     let share = (before - delta) / (before - after);
-    if share.is_nan() || share <= 0.0 {
+    if share <= 0.0 {
         return 0.0;
     }
-    // ln(1 + share (e^h - 1)), without overflow.
-    (step + ((1.0 - share.min(1.0)) * (-step).exp_m1()).ln_1p()).clamp(0.0, step)
+    // ln(1 + share (e^h - 1)), without overflow; the second form without cancellation where e^-h vanishes beside 1.
+    let share = if share > 1.0 { 1.0 } else { share };
+    let below = if step < 1.0 {
+        ((1.0 - share) * (-step).exp_m1()).ln_1p()
+    } else {
+        (share + (1.0 - share) * (-step).exp()).ln()
+    };
+    // What is not a number stays it: above, the point after is taken instead, below, 0.
+    (step + below).clamp(0.0, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_points_delta_is_linear_in_the_exponential() {
+        for step in [1e-6, 0.3, 1.0, 50.0, 2e3] {
+            // Where delta is so little below the bound before that 1 - share rounds to 1, epsilon is still known.
+            for share in [1e-30_f64, 1e-17, 1e-3, 0.4, 1.0 - 1e-15] {
+                let got = interpolate(step, share, share - 1.0, 0.0);
+                let want = if step > 700.0 { step + share.ln() } else { (share * step.exp_m1()).ln_1p() };
+                assert!((got - want).abs() <= 1e-14 * step, "{step} {share}: {got} {want}");
+            }
+        }
+        assert!(interpolate(1.0, f64::NAN, 0.0, 0.5).is_nan());
+    }
 }

@@ -198,6 +198,9 @@ impl TryFrom<File> for PrivacyLossDistribution {
         for both in &file.ways {
             both.upper.iter().try_for_each(|piece| piece.check(Side::Upper))?;
             both.lower.iter().try_for_each(|piece| piece.check(Side::Lower))?;
+            if both.upper.is_empty() && !both.lower.is_empty() {
+                return Err(Malformed("a lower side without an upper one"));
+            }
         }
         Ok(Self { relation: file.relation, ways: file.ways })
     }

@@ -58,6 +58,7 @@ pub(super) fn place(terms: &[(Law, u64)], side: Side, aim: Aim, effort: Effort) 
     let share = (TRANSFORMED / terms.len().max(1)).max(FEWEST);
     let effort = Effort { size: effort.size.min(share), ..effort };
     let (sketch, tilted) = Sketch::new(terms, aim)?;
+    let tilted = tilted.firm();
     let (circle, far) = circle(&sketch, tilted);
     let least = circle / effort.size as f64;
     let wanted = step(terms, &sketch, tilted, aim, effort).max(least);

@@ -120,7 +120,23 @@ impl Points {
 /// ln(P/Q) of all outcomes with losses in (from, to] together.
 pub(super) fn merged_ratio(law: &Law, from: f64, to: f64) -> Option<f64> {
     let [(low, high)] = *split(law, &[from, to], Side::Lower, |_| false).as_slice() else { return None };
-    (low + high > 0.0).then(|| from - (high / (low + high) * (from - to).exp_m1()).ln_1p())
+    (low + high > 0.0).then(|| ratio((low, high), from, to))
+}
+
+/// The ratio of masses at the lower and the upper end of a cell together, as a loss: -ln of (low e^-from + high e^-to)/(low + high).
+///
+/// What is lost in it makes it too small, and to merge or to round to less than there is stays below the truth.
+fn ratio((low, high): (f64, f64), from: f64, to: f64) -> f64 {
+    let mass = low + high;
+    if mass <= 0.0 {
+        from
+    } else if to - from < 1.0 {
+        from - (high / mass * (from - to).exp_m1()).ln_1p()
+    } else {
+        // Nothing cancels; in a very wide cell the upper end's part may vanish beside nothing at all.
+        let share = (low + high * (from - to).exp()) / mass;
+        if share > 1e-290 { (from - share.ln()).clamp(from, to) } else { from }
+    }
 }
 
 /// How many outcomes may lend to one.
@@ -161,12 +177,7 @@ fn merged(law: &Law, (step, offset): (f64, f64), at: &[i64]) -> Vec<f64> {
     let outcomes: Vec<(f64, f64)> = cells
         .iter()
         .zip(ends.windows(2))
-        .map(|((low, high), pair)| {
-            let mass = low + high;
-            let (from, to) = (pair[0], pair[1]);
-            let share = if mass > 0.0 { high / mass } else { 0.0 };
-            (mass, from - (share * (from - to).exp_m1()).ln_1p())
-        })
+        .map(|(ends, pair)| (ends.0 + ends.1, ratio(*ends, pair[0], pair[1])))
         .collect();
     let mut own: Vec<f64> = outcomes.iter().map(|(mass, _)| *mass).collect();
     let mut result = vec![0.0; n];

@@ -300,12 +300,14 @@ fn shift(event: &Event, sensitivity: u64, relation: Relation) -> Result<u64, Una
     shift.ok_or_else(|| refusal(event, "its sensitivity is too large to list its outcomes; use accountant rdp"))
 }
 
-/// Outcomes by their probabilities.
+/// Outcomes by their probabilities, which are good to a few units each: so are their losses, however small.
 fn atoms<const N: usize>(pairs: [(f64, f64); N]) -> Law {
     let mut list: Vec<Atom> =
         pairs.into_iter().filter(|(p, q)| *p > 0.0 || *q > 0.0).map(|(p, q)| Atom::new(p.ln(), q.ln())).collect();
     list.sort_by(|a, b| a.loss.total_cmp(&b.loss));
-    Law::of(Base::Atoms(list))
+    let finite = list.iter().filter(|atom| atom.loss.is_finite());
+    let doubt = finite.map(|atom| E * (4.0 + atom.ln_p.abs() + atom.ln_q.abs())).fold(0.0, f64::max);
+    Law { doubt, ..Law::of(Base::Atoms(list)) }
 }
 
 /// Laplace noise against its shift by `end` scales. In several coordinates a shift of the same L1 norm costs no more: its

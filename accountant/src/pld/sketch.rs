@@ -58,6 +58,15 @@ pub(super) struct Tilted {
     pub(super) deviation: f64,
 }
 
+impl Tilted {
+    /// The tilt, or one that sees a deviation: as delta goes to 1 the best one goes to 0, and its circle and steps grow
+    /// beyond all measure. Every tilt is valid.
+    pub(super) fn firm(self) -> Self {
+        let least = if self.deviation > 0.0 { (0.25 / self.deviation).min(1.0) } else { 0.0 };
+        Self { c: self.c.max(least), ..self }
+    }
+}
+
 /// What is cut off above costs this share of delta, and what is cut off below this share of all, in logarithms.
 const LN_CUT_ABOVE: f64 = -24.0;
 const LN_CUT_BELOW: f64 = -30.0;

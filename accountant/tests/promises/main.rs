@@ -8,6 +8,7 @@ mod documentation;
 mod every_event;
 mod examples;
 mod golden;
+mod large_deltas;
 mod laws;
 mod plans;
 mod pld;
