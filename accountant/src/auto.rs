@@ -87,7 +87,10 @@ impl Accountant for Auto {
     }
 
     fn epsilon(&self, event: &Event, delta: Delta) -> Result<Bound, Unaccountable> {
-        let narrow = |bound: &Bound| bound.upper() - bound.lower() <= NARROW * bound.upper().max(1.0);
+        // An infinite upper end says nothing, and is no more than its own share.
+        let narrow = |bound: &Bound| {
+            bound.upper().is_finite() && bound.upper() - bound.lower() <= NARROW * bound.upper().max(1.0)
+        };
         self.best(|engine| engine.epsilon(event, delta), narrow)
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Terms {
     /// Whether some noise multiplier is only known to be no larger than the true one: then nothing follows from the
     /// Gaussian releases about what the whole costs at least.
     pub(crate) above: bool,
+    /// By how much, relatively, the noise multipliers without sampling may be rounded down at most.
+    pub(crate) rounded: f64,
 }
 
 /// A Gaussian release on a Poisson sample, with 0 < rate < 1.
@@ -144,6 +146,8 @@ impl Terms {
             // beyond f64.
             self.above |= !(f64::MIN_POSITIVE..f64::INFINITY).contains(&ratio);
             self.unsampled.push((ratio.clamp(f64::MIN_POSITIVE, f64::MAX), count));
+            // Four units and three roundings: of the sensitivity, of the quotient and of the product.
+            self.rounded = 6.0 * f64::EPSILON;
         }
     }
 
@@ -170,13 +174,14 @@ impl Terms {
             // Gaussian with the summed precision.
             let mu = root_precision(&inner.unsampled);
             let (noise_multiplier, doubt) = effective(&inner.unsampled, mu, accountant)?;
-            self.sampled.push(Sampled { rate, noise_multiplier, doubt, count });
+            self.sampled.push(Sampled { rate, noise_multiplier, doubt: doubt + inner.rounded, count });
         }
         Ok(())
     }
 
     fn add_all(&mut self, other: Self, count: u64) -> Result<(), CountOverflow> {
         self.above |= other.above;
+        self.rounded = self.rounded.max(other.rounded);
         let times = |inner: u64| inner.checked_mul(count).ok_or(CountOverflow);
         for (noise_multiplier, inner) in other.unsampled {
             self.unsampled.push((noise_multiplier, times(inner)?));
@@ -224,7 +229,7 @@ impl Terms {
                 _ => others.push((event, count)),
             }
         }
-        Ok(Self { unsampled, sampled, others, above: self.above })
+        Ok(Self { unsampled, sampled, others, above: self.above, rounded: self.rounded })
     }
 }
 
@@ -280,7 +285,7 @@ fn effective(terms: &[(f64, u64)], mu: f64, accountant: &'static str) -> Result<
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::parameters::{NoiseMultiplier, SamplingRate};
+    use crate::parameters::{NoiseMultiplier, SamplingRate, Sensitivity};
 
     fn gaussian(z: f64) -> Event {
         Event::gaussian(NoiseMultiplier::new(z).unwrap())
@@ -310,6 +315,40 @@ mod tests {
         assert_eq!(sampled.len(), 1);
         let sigma = sampled[0].noise_multiplier;
         assert!((sigma - 2.5).abs() < 1e-13 && sigma <= 2.5, "{sigma}");
+    }
+
+    #[test]
+    fn noise_beyond_all_numbers_is_the_largest_number() {
+        // It became infinite, and what had a cost cost exactly nothing.
+        let scaled = |z: f64, sensitivity: f64| {
+            let noise_multiplier = NoiseMultiplier::new(z).unwrap();
+            Event::CorrelatedNoise { noise_multiplier, sensitivity: Sensitivity::new(sensitivity).unwrap() }
+        };
+        for (event, want) in [(scaled(1e10, 1e-299), f64::MAX), (scaled(1e-10, 1e300), f64::MIN_POSITIVE)] {
+            let terms = Terms::of(&event, "x").unwrap();
+            assert!(terms.unsampled == [(want, 1)] && terms.above, "{terms:?}");
+            let terms = Terms::of(&event.poisson_sampled(rate(0.1)), "x").unwrap();
+            assert!(terms.sampled[0].noise_multiplier == want && terms.above, "{terms:?}");
+        }
+        assert!(!Terms::of(&scaled(3.0, 2.0), "x").unwrap().above);
+    }
+
+    #[test]
+    fn the_doubt_covers_how_far_noise_was_rounded_down() {
+        // It did not grow with the releases of a sample, nor count the rounding of a quotient.
+        let many = Event::composed((0..1500).map(|i| gaussian(f64::from(1000 + i) / 100.0)));
+        let noise_multiplier = NoiseMultiplier::new(1.0).unwrap();
+        let scaled = Event::CorrelatedNoise { noise_multiplier, sensitivity: Sensitivity::new(3.0).unwrap() };
+        // 1/sqrt(sum of z^-2) by mpmath, 50 digits.
+        for (event, want) in [
+            (many, 0.408_105_425_517_512_66),
+            (gaussian(40.0).repeated(1500), 1.032_795_558_988_644_5),
+            (scaled, 1.0 / 3.0),
+        ] {
+            let term = Terms::of(&event.poisson_sampled(rate(0.1)), "x").unwrap().sampled[0];
+            let Sampled { noise_multiplier: least, doubt, .. } = term;
+            assert!(least < want && want < least * (1.0 + doubt) && doubt < 1e-12, "{least} {doubt}, want {want}");
+        }
     }
 
     #[test]

@@ -36,7 +36,11 @@ pub(super) fn boundary(
     };
     let mut narrow = Narrow::default();
     while (safe.0 / over.0).ln().abs() > TOLERANCE {
-        let next = narrow.next(&safe, &over, question.target);
+        let mut next = narrow.next(&safe, &over, question.target);
+        if next == safe.0 || next == over.0 {
+            // Below the normal numbers a place near an end may be that end: the middle is one only between neighbours.
+            next = safe.0 + 0.5 * (over.0 - safe.0);
+        }
         if next == safe.0 || next == over.0 {
             break;
         }
@@ -52,8 +56,9 @@ pub(super) fn whole(
     plan: impl Fn(u64) -> Result<Event, OutOfDomain>,
     most: u64,
 ) -> Result<Calibrated<u64>, Uncalibrated> {
-    // Whole numbers up to 2^53 are exact as f64; larger ones are asked as whole numbers all the same.
-    let at = |value: f64| plan((value as u64).clamp(1, most));
+    // Whole numbers up to 2^53 are exact as f64; larger ones are asked as whole numbers all the same, and `most` as itself.
+    let exact = |value: f64| if value >= most as f64 { most } else { (value as u64).clamp(1, most) };
+    let at = |value: f64| plan(exact(value));
     let range = Range { private: 1.0, useful: most as f64 };
     let (guess, factor) = match guess::start(question, at, range) {
         Some(guess) => (guess.floor().clamp(1.0, most as f64), FACTORS.0),
@@ -69,7 +74,7 @@ pub(super) fn whole(
     };
     let (mut safe, mut over) = match bracket(question, &ask, toward, range, guess, factor)? {
         (safe, Some(over)) => (safe, over),
-        (safe, None) => return Ok(question.answer(most.min(safe.0 as u64), safe.1, true)),
+        (safe, None) => return Ok(question.answer(exact(safe.0), safe.1, true)),
     };
     let mut narrow = Narrow::default();
     // Neighbours are 1 apart, or neighbouring numbers beyond 2^53.
@@ -82,7 +87,7 @@ pub(super) fn whole(
         let answer = ask(next)?;
         narrow.replace(&mut safe, &mut over, (next, answer), question.target);
     }
-    Ok(question.answer((safe.0 as u64).clamp(1, most), safe.1, false))
+    Ok(question.answer(exact(safe.0), safe.1, false))
 }
 
 type Asked = (f64, Bound);

@@ -118,6 +118,37 @@ mod tests {
     }
 
     #[test]
+    fn the_doubt_of_a_label_holds_far_beyond_its_ends() {
+        // Far out the rounding of z counts most (mpmath, 40 digits).
+        for (low, high, width, z, want) in [
+            (f64::NEG_INFINITY, -2.0, 0.03, 1.1, -5_344.445_881_061_434),
+            (f64::NEG_INFINITY, 1e3, 40.0, 1.7e3, -156.909_378_484_346_42),
+            (f64::NEG_INFINITY, 0.1, 0.007, 0.3, -412.435_832_327_732_7),
+            (2.0, 2.5, 0.25, 7.3, -188.196_543_330_883_43),
+            (-700.0, -300.0, 90.0, 1234.5, -149.109_749_586_869_88),
+        ] {
+            let (got, error) = Label { low, high, width, reach: 20.0 }.ln(z);
+            assert!((got - want).abs() <= error && error < 1e-9, "{z}: {got} +- {error}, {want}");
+        }
+    }
+
+    #[test]
+    fn the_gain_bounds_the_label_off_the_real_line() {
+        // ln |v(z + ib)| - ln v(z) (mpmath, 40 digits).
+        for (low, high, width, z, b, want) in [
+            (f64::NEG_INFINITY, 3.0, 0.5, 1.0, 0.7, -4.344_620_254e-5),
+            (f64::NEG_INFINITY, 3.0, 0.5, 2.9, 1.5, 3.188_256_491_436_571_5),
+            (f64::NEG_INFINITY, 3.0, 0.5, 4.5, 0.4, 0.297_740_278_955_169_3),
+            (1.0, 3.0, 0.5, 2.0, 0.9, 0.134_623_466_532_896_54),
+            (1.0, 1.6, 0.5, -0.5, 1.1, 2.284_533_025_220_928),
+        ] {
+            let label = Label { low, high, width, reach: 20.0 };
+            let most = Label::ln_gain(label.growth(b), label.ln_missing(z));
+            assert!(want <= most && most <= label.growth(b), "{z} + {b} i: {want}, bound {most}");
+        }
+    }
+
+    #[test]
     fn the_gain_is_small_where_the_label_is_nearly_one() {
         assert!(Label::ln_gain(20.0, -60.0) < 1e-17);
         assert!((Label::ln_gain(20.0, -0.1) - 20.0).abs() < 1e-12);

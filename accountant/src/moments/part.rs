@@ -166,3 +166,96 @@ pub(super) fn ln_add(a: f64, b: f64) -> f64 {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_doubt_covers_the_mass_beyond_whatever_the_noise_is() {
+        // P and P - Q beyond the label (mpmath, 50 digits): at the noise stated, at one larger by the doubt with the label
+        // where it is, and with the label in units of that noise.
+        for (direction, (q, s), (high, width), doubt, rows) in BEYOND {
+            let term = Sampled { rate: q, noise_multiplier: s, doubt, count: 1 };
+            let part = Part { term, direction, label: Label::below(high, width, 17.0) };
+            let (mass, excess, error) = part.beyond();
+            for (want, surplus) in rows {
+                let case = format!("{direction:?} {q} {s}: {mass} {excess} +- {error}, want {want} {surplus}");
+                // The mass is rounded up by the relative error, the difference is not.
+                assert!(mass >= want && mass - want <= 2.0 * error && (excess - surplus).abs() <= error, "{case}");
+            }
+            assert!(error < 1e-3 * mass, "{direction:?} {q} {s}: {mass} +- {error}");
+        }
+    }
+
+    type Row = (Direction, (f64, f64), (f64, f64), f64, [(f64, f64); 3]);
+
+    const BEYOND: [Row; 6] = [
+        (
+            Direction::Remove,
+            (0.01, 1.0),
+            (6.0, 0.5),
+            1e-09,
+            [
+                (7.844_538_292_651_195e-8, 3.831_982_659_187_404e-8),
+                (7.844_538_451_963_354e-8, 3.831_982_723_032_016_6e-8),
+                (7.844_538_276_451_373e-8, 3.831_982_642_987_582_4e-8),
+            ],
+        ),
+        (
+            Direction::Remove,
+            (1e-05, 8.0),
+            (60.0, 4.0),
+            1e-10,
+            [
+                (9.851_834_468_624_246e-12, 1.121_127_246_641_369_4e-16),
+                (9.851_834_504_847_304e-12, 1.121_127_250_512_654_7e-16),
+                (9.851_834_468_624_23e-12, 1.121_127_246_482_607_7e-16),
+            ],
+        ),
+        (
+            Direction::Add,
+            (0.3, 0.6),
+            (3.0, 0.18),
+            1e-08,
+            [
+                (8.375_237_659_026_503e-7, 2.512_315_054_541_174_6e-7),
+                (8.375_239_492_603_108e-7, 2.512_315_604_516_052_5e-7),
+                (8.375_237_659_026_503e-7, 2.512_315_054_514_441e-7),
+            ],
+        ),
+        (
+            Direction::Add,
+            (0.01, 2.0),
+            (-1.0, 1.0),
+            1e-09,
+            [
+                (0.672_639_576_990_711_5, 0.001_726_395_769_907_115),
+                (0.672_639_576_861_564_1, 0.001_726_395_768_615_641_1),
+                (0.672_639_576_990_711_5, 0.001_726_395_768_122_990_7),
+            ],
+        ),
+        (
+            Direction::Replace,
+            (0.1, 0.3),
+            (2.0, 0.045),
+            1e-07,
+            [
+                (4.895_675_433_801_915_6e-5, 4.895_673_492_992_852e-5),
+                (4.895_681_052_552_961e-5, 4.895_679_111_735_465_4e-5),
+                (4.895_669_688_643_787e-5, 4.895_667_747_834_723_6e-5),
+            ],
+        ),
+        (
+            Direction::Replace,
+            (0.001, 20.0),
+            (150.0, 10.0),
+            1e-09,
+            [
+                (9.855_241_322_002_014e-12, 6.126_010_454_278_452e-15),
+                (9.855_241_684_351_709e-12, 6.126_010_669_625_107e-15),
+                (9.855_241_321_997_943e-12, 6.126_010_447_973_934e-15),
+            ],
+        ),
+    ];
+}

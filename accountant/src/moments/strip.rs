@@ -209,4 +209,72 @@ mod tests {
         let gained = step(&part, (20.0, Orders::One), 1e-3, 2e4, 38.0);
         assert!(gained > 10.0 * nodes::step(&part, 20.0, 2e4, 38.0), "{gained}");
     }
+
+    type Row = ((f64, f64, f64), (f64, f64), [f64; 3]);
+
+    /// ln of the integral of P v e^{cL}, by the trapezoid rule in 40-digit arithmetic (mpmath), two grids agreeing to 39
+    /// digits: (s, q, c), (low, high), then REMOVE, ADD and replace. The label is 0.5 min(s, s^2) wide.
+    const MOMENTS: [Row; 5] = [
+        (
+            (1.3, 0.0025, 12.0),
+            (f64::NEG_INFINITY, 6.5),
+            [3.977_470_627_042_792e-4, 3.762_194_929_725_745_6e-4, 1.213_166_802_255_234e-3],
+        ),
+        (
+            (8.0, 1e-5, 300.0),
+            (f64::NEG_INFINITY, 60.0),
+            [7.109_438_432_776_917e-8, 7.108_763_771_422_001e-8, 2.821_890_369_474_684e-7],
+        ),
+        (
+            (0.6, 1e-4, 2.0),
+            (f64::NEG_INFINITY, 4.0),
+            [4.557_049_365_842_302e-7, 4.392_559_796_242_422e-7, 9.512_776_820_974_056e-7],
+        ),
+        ((1.3, 0.0025, 12.0), (3.9, 6.5), [-5.440_771_477_215_329, -5.588_462_417_365_181, -5.413_728_906_951_409]),
+        ((8.0, 1e-5, 300.0), (24.0, 60.0), [-5.613_178_776_160_606, -5.613_484_910_447_995, -5.612_313_853_177_319]),
+    ];
+
+    fn part_of((s, q): (f64, f64), (low, high): (f64, f64), direction: Direction, doubt: f64) -> Part {
+        let term = Sampled { rate: q, noise_multiplier: s, doubt, count: 1 };
+        let label = Label::below(high, 0.5 * s.min(s * s), 17.0);
+        Part { term, direction, label: if low == f64::NEG_INFINITY { label } else { label.above(low) } }
+    }
+
+    #[test]
+    fn the_doubts_of_a_larger_step_hold_against_forty_digits() {
+        for ((s, q, c), ends, wants) in MOMENTS {
+            for (direction, want) in [Direction::Remove, Direction::Add, Direction::Replace].into_iter().zip(wants) {
+                let part = part_of((s, q), ends, direction, 0.0);
+                let plain = nodes::step(&part, c, 0.0, 38.0);
+                let dx = step(&part, (c, Orders::One), want, 0.0, 38.0).max(plain);
+                let (got, error) = log_moment(&Nodes::with_step(part, c, dx, 38.0).unwrap(), c);
+                let case = format!("{direction:?} {s} {q} {c} {ends:?}: {got} +- {error}, want {want}");
+                assert!((got - want).abs() <= error + 2.0 * f64::EPSILON * want.abs() && error < 1e-11, "{case}");
+                // A negative control: at eight times the step the doubt, which is that of the step, is too small.
+                let coarse = log_moment(&Nodes::with_step(part, c, 8.0 * dx, 38.0).unwrap(), c);
+                assert!((coarse.0 - want).abs() > coarse.1, "{case}: {coarse:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_doubts_cover_noise_that_is_off() {
+        // What is said of a noise multiplier that is up to a factor 1 + doubt larger holds for the largest one.
+        let doubt = 1e-7;
+        for ((s, q, c), (low, high), _) in MOMENTS {
+            for direction in [Direction::Remove, Direction::Add, Direction::Replace] {
+                let at = |part: Part| log_moment(&Nodes::new(part, c, 0.0, 38.0).unwrap(), c);
+                let unsure = at(part_of((s, q), (low, high), direction, doubt));
+                let scale = 1.0 + doubt;
+                let mut part = part_of((s, q), (low, high), direction, 0.0);
+                part.term.noise_multiplier *= scale;
+                let Label { low, high, width, reach } = part.label;
+                part.label = Label { low: low * scale, high: high * scale, width: width * scale, reach };
+                let truth = at(part);
+                let off = (unsure.0 - truth.0).abs();
+                let case = format!("{direction:?} {s} {q} {c}: {unsure:?} {truth:?}");
+                assert!(off <= unsure.1 + truth.1 && off > truth.1, "{case}");
+            }
+        }
+    }
 }

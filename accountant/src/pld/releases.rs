@@ -443,3 +443,39 @@ fn binomial_tail(n: u64, q: f64, k: u64) -> f64 {
     }
     above / total
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::parameters::{NoiseMultiplier, NoiseScale, SamplingRate};
+
+    #[test]
+    fn joint_releases_of_a_sample_are_enclosed_by_both_sides() {
+        // The lower side took the noise that is rounded down for the true one: it was a little above the truth.
+        let gaussian = |z: f64| Event::gaussian(NoiseMultiplier::new(z).unwrap());
+        let clip = Event::AdaptiveClip {
+            noise_multiplier: NoiseMultiplier::new(1.1).unwrap(),
+            count_noise: NoiseScale::new(7.0).unwrap(),
+        };
+        // 1/noise = sqrt(sum of z^-2) by mpmath, 50 digits.
+        for (event, want) in [
+            (Event::composed((0..1500).map(|i| gaussian(f64::from(1000 + i) / 100.0))), 2.450_347_232_536_578_7),
+            (gaussian(40.0).repeated(1500), 0.968_245_836_551_854_3),
+            (clip, 0.911_892_713_979_041_5),
+        ] {
+            let event = event.poisson_sampled(SamplingRate::new(0.1).unwrap());
+            let terms = Terms::of(&event, NAME).unwrap();
+            let mu = |side| {
+                let ask = Ask { relation: Relation::AddRemove, way: Way::Remove, side, tail: 1e-30 };
+                match laws(&terms, ask).unwrap()[0].0.parts[0].base {
+                    Base::Gaussian { mu } => mu,
+                    _ => f64::NAN,
+                }
+            };
+            let (least, most) = (mu(Side::Lower), mu(Side::Upper));
+            assert!(least < want && want < most && most < least * (1.0 + 1e-11), "{least} {most}, want {want}");
+        }
+    }
+}

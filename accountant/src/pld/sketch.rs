@@ -229,7 +229,11 @@ impl Outline {
     /// density f err by f w^3, so that w is best proportional to f^(-1/3).
     pub(super) fn points(&self, law: &Law, c: f64, (step, offset): (f64, f64), fine: (f64, f64)) -> Option<Vec<i64>> {
         let first = ((self.low - offset) / step).floor();
-        let last = ((self.high - offset) / step).ceil().max(first + 1.0);
+        let mut last = ((self.high - offset) / step).ceil().max(first + 1.0);
+        // An atom that rounding leaves above the last point would count as infinite.
+        if law.atoms().any(|atom| atom.loss <= self.high && atom.loss > step * last + offset) {
+            last += 1.0;
+        }
         // Products of the step with these are exact enough for the stated errors.
         if !(first.abs() < 1e14 && last.abs() < 1e14) {
             return None;

@@ -143,6 +143,24 @@ mod tests {
     }
 
     #[test]
+    fn a_large_bounded_range_keeps_its_divergence_next_to_order_one() {
+        // The probability of the larger loss underflowed, and with it went a third of the divergence (mpmath, 60 digits).
+        for (epsilon, order, want) in [
+            (599.0, 1.001, 591.888_832_974_669_7),
+            (601.0, 1.001, 593.886_400_233_153_6),
+            (760.0, 1.001, 752.722_229_856_836),
+            (760.0, 1.01, 754.390_346_974_543),
+            (1500.0, 1.001, 1_492.344_227_346_526_7),
+        ] {
+            let got = bounded_range(epsilon, order) / (order - 1.0);
+            assert!(
+                got >= want * (1.0 - 1e-12) && got <= epsilon * (1.0 + 1e-12),
+                "({epsilon}, {order}): {got}, {want}"
+            );
+        }
+    }
+
+    #[test]
     fn bounded_range_does_not_vanish_at_huge_orders() {
         for epsilon in [1e-9, 0.01, 1.0, 40.0] {
             let mut last = 0.0;

@@ -133,6 +133,19 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_orders_cost_the_whole_shift() {
+        // Twice the order overflowed, order/infinity was 0 and its logarithm -infinity: less than nothing was paid.
+        for order in [8.98e307, 8.99e307, 1e308, 1.7e308, f64::MAX] {
+            for shift in [1e-300, 1e-10, 0.5, 1.0, 3.0, 1e300] {
+                for got in [continuous(shift, order), discrete(shift, 1.0, order)] {
+                    let want = (order - 1.0) * shift;
+                    assert!(got >= want * (1.0 - 1e-7) && got <= want * (1.0 + 1e-15), "{shift} {order}: {got} {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn many_steps_of_fine_noise_are_continuous_noise() {
         // n steps of decay 1/n are a shift of 1.
         let (coarse, limit) = (discrete(1e-5, 1e5, 4.0), continuous(1.0, 4.0));

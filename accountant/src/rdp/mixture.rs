@@ -253,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn a_component_whose_probability_underflows_keeps_its_cost() {
+        // A probability of 1e-300 at a rate of 1e-30 became 0, and with it the term p^a e^{a (a-1) s^2/2}: its logarithm
+        // at a = 50, s = 1000 over a - 1 is 25e6 - 50/49 330 ln 10.
+        let mut rare = Mixture::new(&mixture(1.0, &[(0.0, 1.0), (1000.0, 1e-300)]), 1e-30);
+        let (divergence, want) = (rare.log_moment(50.0) / 49.0, 24_999_224.639_713_58);
+        assert!(divergence >= want && divergence < want + 60.0, "{divergence}, want {want}");
+    }
+
+    #[test]
     fn too_wide_a_mixture_falls_back_on_its_closed_form() {
         let mut far = Mixture::new(&mixture(1e-3, &[(0.0, 0.5), (1.0, 0.5)]), 1.0);
         let value = far.log_moment(10.0);

@@ -1,5 +1,7 @@
 //! Calibration never overshoots, and stops only where one more would.
 
+mod ends;
+
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, Ordering};
 

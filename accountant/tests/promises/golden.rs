@@ -1,8 +1,8 @@
 //! Published and independently computed values, kept here so that the crate is tested wherever it goes.
 
-use dp_accountant::{Accountant, Analytic, Auto, Event, Moments, Rdp, Relation, Unaccountable};
+use dp_accountant::{Accountant, Analytic, Auto, Event, Moments, Participation, Rdp, Relation, Unaccountable, by_name};
 
-use crate::plans::{delta, dp_accounting_orders, dp_sgd, epsilon, gaussian, order};
+use crate::plans::{delta, dp_accounting_orders, dp_sgd, epsilon, gaussian, noise, order};
 
 /// (sigma, q, order, divergence): E_Q[(1 - q + q e^{(2x-1)/(2 s^2)})^order] in 40-digit arithmetic (mpmath).
 const SAMPLED_DIVERGENCE: [(f64, f64, f64, f64); 7] = [
@@ -146,6 +146,18 @@ fn orders_far_from_the_usual_grids_are_found() {
     let grid: Vec<_> = (2..64).map(|a| order(f64::from(a))).collect();
     let fixed = Rdp::with_orders(Relation::AddRemove, grid).epsilon(&event, delta(1e-10)).unwrap().upper();
     assert!(fixed > 15.0 * free, "{fixed} against {free}");
+}
+
+#[test]
+fn a_tree_of_one_step_is_one_gaussian() {
+    // Its noise is rounded down, and its lower end was that of less noise: above the truth (mpmath, 40 digits).
+    let (noise_multiplier, participation) = (noise(1.0), Participation::new(1, 1, 0).unwrap());
+    let event = Event::TreeAggregation { noise_multiplier, participation };
+    let want = 4.377_178_095_681_224_6;
+    for name in ["analytic", "moments", "pld", "rdp", "auto"] {
+        let bound = by_name(name, Relation::AddRemove).unwrap().epsilon(&event, delta(1e-5)).unwrap();
+        assert!(bound.lower() < want && want < bound.upper() && bound.lower() > want - 1e-5, "{bound:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod contract;
 mod documentation;
 mod every_event;
 mod examples;
+mod extremes;
 mod golden;
 mod large_deltas;
 mod laws;

@@ -1,5 +1,8 @@
 //! What privacy loss distributions promise: certified from both sides, for every release with a known pair.
 
+mod claims;
+mod joint_releases;
+
 use std::num::NonZeroU64;
 
 use dp_accountant::{
