@@ -51,6 +51,9 @@ const GLANCE: Effort = Effort { width: 1e-3, size: 1 << 14, fine: (0.0, 0.0) };
 /// The share of delta that a release may have cut off.
 const NEGLIGIBLE: f64 = 1e-13;
 
+/// No less than this can be told from nothing.
+const LEAST_TAIL: f64 = 1e-290;
+
 /// The least delta that questions for a delta are prepared for.
 const LEAST_DELTA: f64 = 1e-30;
 
@@ -92,8 +95,7 @@ impl Pld {
         } else {
             ways
         };
-        // Beyond what any number of releases could add up to matter.
-        let tail = (delta * NEGLIGIBLE).max(1e-290);
+        let tail = Some(delta * NEGLIGIBLE).filter(|tail| *tail > LEAST_TAIL);
         let ask = |way, side| laws(&terms, Ask { relation: self.relation, way, side, tail });
         let pairs = ways.iter().map(|way| Ok([ask(*way, Side::Upper)?, ask(*way, Side::Lower)?]));
         Ok(Plan { ways: pairs.collect::<Result<Vec<_>, Unaccountable>>()? })

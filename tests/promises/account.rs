@@ -111,4 +111,10 @@ fn each_sampler_has_its_own_price() {
     assert!(shuffled.0 > 2.0 * poisson.1 && (shuffled.1 / once.1 - 1.0).abs() < 1e-6, "{shuffled:?} {once:?}");
     assert!(fixed.0 > poisson.1, "{fixed:?} {poisson:?}");
     assert_eq!(cost("--sampling balls-in-bins --steps 100 --steps-per-epoch 100"), balls);
+    // A part of an epoch costs no more than the whole one, and may cost far less.
+    for sampling in ["balls-in-bins", "shuffled --relation zero-out"] {
+        let part = cost(&format!("--sampling {sampling} --steps 101 --steps-per-epoch 100"));
+        let whole = cost(&format!("--sampling {sampling} --steps 200 --steps-per-epoch 100"));
+        assert!(part.0 == 0.0 && whole.0 > 0.5 && part.1 == whole.1, "{sampling}: {part:?} {whole:?}");
+    }
 }

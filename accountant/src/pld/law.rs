@@ -180,6 +180,15 @@ impl Base {
         }
     }
 
+    /// How fast the loss changes along the line, in losses for a standard deviation.
+    fn slope(&self) -> f64 {
+        match self {
+            Self::Gaussian { mu } => *mu,
+            Self::Mixtures(pair) => pair.widest(),
+            Self::Exponential { .. } | Self::Atoms(_) => 0.0,
+        }
+    }
+
     fn atoms(&self) -> &[Atom] {
         if let Self::Atoms(list) = self { list } else { &[] }
     }
@@ -313,6 +322,11 @@ impl Law {
     /// Atoms with finite losses.
     pub(super) fn atoms(&self) -> impl Iterator<Item = Node> {
         self.parts.iter().flat_map(Part::atoms).filter(|node| node.loss.is_finite())
+    }
+
+    /// The steepest loss of any part; quadrature nodes grow with it.
+    pub(super) fn slope(&self) -> f64 {
+        self.parts.iter().map(|part| part.base.slope()).fold(0.0, f64::max)
     }
 
     /// Whether there is nothing but atoms.

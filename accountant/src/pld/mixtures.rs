@@ -28,6 +28,11 @@ impl Mixtures {
         Self { up, down, widest }
     }
 
+    /// The largest shift.
+    pub(super) fn widest(&self) -> f64 {
+        self.widest
+    }
+
     /// Where there is anything at all.
     pub(super) fn ends(&self) -> (f64, f64) {
         (-FAR - self.widest, FAR + self.widest)

@@ -40,15 +40,18 @@ pub(super) struct Ask {
     pub(super) relation: Relation,
     pub(super) way: Way,
     pub(super) side: Side,
-    /// Mass that may be cut off each release.
-    pub(super) tail: f64,
+    /// Mass that may be cut off each release, where delta leaves any.
+    pub(super) tail: Option<f64>,
 }
 
 /// More outcomes than this are not listed one by one.
 const MOST_ATOMS: u64 = 1 << 18;
 
 /// More components than this are not mixed.
-const MOST_COMPONENTS: usize = 2000;
+const MOST_COMPONENTS: usize = 128;
+
+/// Records of which a part makes a batch that may be cut: their binomial tails are summed.
+const MOST_RECORDS: u64 = 10_000_000_000;
 
 fn refusal(event: &Event, reason: &str) -> Unaccountable {
     Unaccountable::Unsupported { accountant: NAME, event: event.kind().to_owned(), reason: reason.to_owned() }
@@ -208,7 +211,10 @@ fn other(event: &Event, ask: Ask) -> Result<Vec<(Law, u64)>, Unaccountable> {
             let list: Vec<(f64, f64)> =
                 mixture.parts().filter(|part| part.1 > 0.0).map(|(s, p)| (s / noise, p)).collect();
             if list.len() > MOST_COMPONENTS {
-                return Err(refusal(event, "it has more than 2000 components; join some of them"));
+                return Err(refusal(
+                    event,
+                    "it has more than 128 components; join some of them, or use accountant rdp",
+                ));
             }
             let alone = vec![(0.0, 1.0)];
             let (up, down) = if ask.way == Way::Remove { (list, alone) } else { (alone, list) };
@@ -219,6 +225,9 @@ fn other(event: &Event, ask: Ask) -> Result<Vec<(Law, u64)>, Unaccountable> {
                 return Err(refusal(event, "it is accounted for under add-remove only"));
             }
             let mu = single_gaussian(event, inner, Relation::AddRemove)?;
+            if batches.records() > MOST_RECORDS {
+                return Err(refusal(event, "it has more than 1e10 records, of which no binomial tail is summed"));
+            }
             // The pair is known to dominate, not to be attained.
             if ask.side == Side::Lower {
                 Ok(Vec::new())
@@ -248,8 +257,10 @@ fn other(event: &Event, ask: Ask) -> Result<Vec<(Law, u64)>, Unaccountable> {
                 return laws(&Terms::of(inner, NAME)?, ask);
             }
             match single_gaussian(event, inner, Relation::AddRemove) {
-                Ok(mu) => one(shuffle::law(directed(mu, Side::Lower), steps.get(), ask)),
-                Err(_) => Ok(Vec::new()),
+                Ok(mu) if mu.value <= shuffle::STEEPEST => {
+                    one(shuffle::law(directed(mu, Side::Lower), steps.get(), ask))
+                }
+                _ => Ok(Vec::new()),
             }
         }
         Event::RandomAllocation { allocation, event: inner } => {
@@ -260,7 +271,8 @@ fn other(event: &Event, ask: Ask) -> Result<Vec<(Law, u64)>, Unaccountable> {
             let blocks = allocation.blocks().into_iter().filter(|(_, count)| *count > 0);
             let law = |(steps, count)| {
                 let noise = (1.0 + if ask.side == Side::Upper { -E } else { E }) / mu;
-                match (allocation::law(noise, steps, ask.way, ask.side, ask.tail), ask.side) {
+                let law = ask.tail.and_then(|tail| allocation::law(noise, steps, ask.way, ask.side, tail));
+                match (law, ask.side) {
                     (Some(law), _) => Some((law, count)),
                     // A mixture over the steps costs at most what a known step costs.
                     (None, Side::Upper) => Some((Law::of(Base::Gaussian { mu }), count)),
@@ -468,7 +480,7 @@ mod tests {
             let event = event.poisson_sampled(SamplingRate::new(0.1).unwrap());
             let terms = Terms::of(&event, NAME).unwrap();
             let mu = |side| {
-                let ask = Ask { relation: Relation::AddRemove, way: Way::Remove, side, tail: 1e-30 };
+                let ask = Ask { relation: Relation::AddRemove, way: Way::Remove, side, tail: Some(1e-30) };
                 match laws(&terms, ask).unwrap()[0].0.parts[0].base {
                     Base::Gaussian { mu } => mu,
                     _ => f64::NAN,

@@ -13,6 +13,9 @@ use super::releases::{Ask, Way};
 use crate::normal::{LN_SQRT_2PI, ln_tail};
 use crate::relation::Relation;
 
+/// With less noise than one in this nothing is proved: cells are many, and hardly anything is hidden.
+pub(super) const STEEPEST: f64 = 50.0;
+
 /// Cells of the largest sum that are merged into one outcome each, in standard deviations.
 const CELL: f64 = 0.01;
 
@@ -65,7 +68,7 @@ mod tests {
     fn the_best_threshold_alone_proves_no_more() {
         // sigma = 0.5, 100 steps, delta = 1e-6: max over C of [1 - Phi((C-2)/s) Phi(C/s)^99] - e^eps [the same with 1]
         // is 1e-6 at eps = 10.997 (the published cube-set bound).
-        let ask = Ask { relation: Relation::ZeroOut, way: Way::Remove, side: Side::Lower, tail: 1e-30 };
+        let ask = Ask { relation: Relation::ZeroOut, way: Way::Remove, side: Side::Lower, tail: Some(1e-30) };
         let atoms: Vec<_> = law(2.0, 100, ask).atoms().collect();
         let total: f64 = atoms.iter().map(|atom| atom.ln_p.exp()).sum();
         assert!((total - 1.0).abs() < 1e-8, "{total}");

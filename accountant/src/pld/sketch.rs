@@ -71,6 +71,12 @@ impl Tilted {
 const LN_CUT_ABOVE: f64 = -24.0;
 const LN_CUT_BELOW: f64 = -30.0;
 
+/// Atoms of all laws together, more or less; neighbours are joined where there are more.
+const ATOMS: usize = 1 << 17;
+
+/// Losses steeper than this need too many nodes.
+const STEEPEST: f64 = 3000.0;
+
 /// Most points that are asked for by range.
 const FINE: u32 = 20_000;
 
@@ -98,11 +104,12 @@ impl Sketch {
 
     fn cut(terms: &[(Law, u64)], ln_delta: f64) -> Option<Self> {
         let share = -(terms.len() as f64).ln();
+        let most = (ATOMS / terms.len().max(1)).clamp(256, 4096);
         let outlines = terms.iter().map(|(law, count)| {
             let n = (*count as f64).ln();
             let above = (ln_delta + LN_CUT_ABOVE + share - n).max(LN_LEAST);
             let (low, high) = law.range(above, LN_CUT_BELOW + share - n);
-            if !(low.is_finite() && high.is_finite() && high.max(-low) < 1e15) {
+            if !(low.is_finite() && high.is_finite() && high.max(-low) < 1e15) || law.slope() > STEEPEST {
                 return None;
             }
             let parts = law.parts.iter().map(|part| {
@@ -113,7 +120,7 @@ impl Sketch {
             });
             let parts: Vec<Vec<Node>> = parts.collect();
             let mut nodes: Vec<Node> = parts.iter().flatten().copied().collect();
-            nodes.extend(law.atoms().filter(|atom| atom.loss <= high));
+            nodes.extend(thinned(law.atoms().filter(|atom| atom.loss >= low && atom.loss <= high).collect(), most));
             nodes.sort_by(|a, b| a.loss.total_cmp(&b.loss));
             (nodes.len() < 2_000_000).then_some(Outline { count: *count as f64, low, high, nodes, parts })
         });
@@ -162,6 +169,20 @@ impl Sketch {
         };
         (epsilon.is_finite() && !ln_delta.is_nan()).then_some(Tilted { c, epsilon, ln_delta, deviation })
     }
+}
+
+/// About so many of these nodes at most, neighbours joined at the mean of their losses.
+fn thinned(mut nodes: Vec<Node>, most: usize) -> Vec<Node> {
+    if nodes.len() <= most {
+        return nodes;
+    }
+    nodes.sort_by(|a, b| a.loss.total_cmp(&b.loss));
+    let joined = nodes.chunks(nodes.len().div_ceil(most)).map(|some| {
+        let ln_p = ln_sum(some.iter().map(|node| node.ln_p));
+        let loss = some.iter().map(|node| (node.ln_p - ln_p).exp() * node.loss).sum();
+        Node { ln_p, loss }
+    });
+    joined.collect()
 }
 
 impl Outline {

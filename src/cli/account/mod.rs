@@ -3,6 +3,7 @@
 mod answer;
 mod calibrated;
 mod compare;
+mod covering;
 mod curve;
 mod plan;
 mod question;

@@ -1,5 +1,6 @@
 //! The flags that describe a plan, and the event they describe.
 
+use super::covering::Covering;
 use super::question::{Asked, Missing};
 use crate::{Error, Place, Result};
 use clap::ValueEnum;
@@ -85,8 +86,22 @@ impl Sampling {
 impl PlanArgs {
     /// The accountant of this name, for the neighbouring relation of these flags.
     pub(super) fn accountant(&self, name: &str) -> Result<Box<dyn Accountant>> {
-        dp_accountant::by_name(name, self.relation()?)
-            .map_err(|_| Error::value("--accountant", name, dp_accountant::NAMES.join(", ")))
+        let accountant = dp_accountant::by_name(name, self.relation()?)
+            .map_err(|_| Error::value("--accountant", name, dp_accountant::NAMES.join(", ")))?;
+        Ok(if self.ends_within_an_epoch()? { Box::new(Covering(accountant)) } else { accountant })
+    }
+
+    /// Whether the last epoch may be a part of one, which is accounted for as a whole one.
+    fn ends_within_an_epoch(&self) -> Result<bool> {
+        if self.event.is_some() {
+            return Ok(false);
+        }
+        let epoch = match self.sampling()? {
+            Some(Sampling::Shuffled(epoch)) => epoch.get(),
+            Some(Sampling::BallsInBins(epoch)) => epoch.steps(),
+            _ => return Ok(false),
+        };
+        Ok(self.steps.is_none_or(|steps| steps % epoch != 0))
     }
 
     fn relation(&self) -> Result<Relation> {
