@@ -247,11 +247,11 @@ mod tests {
                 let part = part_of((s, q), ends, direction, 0.0);
                 let plain = nodes::step(&part, c, 0.0, 38.0);
                 let dx = step(&part, (c, Orders::One), want, 0.0, 38.0).max(plain);
-                let (got, error) = log_moment(&Nodes::with_step(part, c, dx, 38.0).unwrap(), c);
+                let (got, error) = Moment::new(Nodes::with_step(part, c, dx, 38.0).unwrap()).ln(c);
                 let case = format!("{direction:?} {s} {q} {c} {ends:?}: {got} +- {error}, want {want}");
                 assert!((got - want).abs() <= error + 2.0 * f64::EPSILON * want.abs() && error < 1e-11, "{case}");
                 // A negative control: at eight times the step the doubt, which is that of the step, is too small.
-                let coarse = log_moment(&Nodes::with_step(part, c, 8.0 * dx, 38.0).unwrap(), c);
+                let coarse = Moment::new(Nodes::with_step(part, c, 8.0 * dx, 38.0).unwrap()).ln(c);
                 assert!((coarse.0 - want).abs() > coarse.1, "{case}: {coarse:?}");
             }
         }
@@ -263,7 +263,7 @@ mod tests {
         let doubt = 1e-7;
         for ((s, q, c), (low, high), _) in MOMENTS {
             for direction in [Direction::Remove, Direction::Add, Direction::Replace] {
-                let at = |part: Part| log_moment(&Nodes::new(part, c, 0.0, 38.0).unwrap(), c);
+                let at = |part: Part| Moment::new(Nodes::new(part, c, 0.0, 38.0).unwrap()).ln(c);
                 let unsure = at(part_of((s, q), (low, high), direction, doubt));
                 let scale = 1.0 + doubt;
                 let mut part = part_of((s, q), (low, high), direction, 0.0);
