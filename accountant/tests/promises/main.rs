@@ -4,6 +4,7 @@
 mod calibration;
 mod contour_vectors;
 mod contract;
+mod cross_check;
 mod documentation;
 mod every_event;
 mod examples;

@@ -43,3 +43,20 @@ pub(crate) fn dp_accounting_orders() -> Vec<Order> {
 pub(crate) fn opacus_orders() -> Vec<Order> {
     (1..100).map(|x| 1.0 + f64::from(x) / 10.0).chain((12..64).map(f64::from)).map(order).collect()
 }
+
+/// Numbers in [0, 1) from a fixed seed (xorshift, Marsaglia 2003).
+pub(crate) struct Draws(pub(crate) u64);
+
+impl Draws {
+    pub(crate) fn next(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Log-uniform between two numbers.
+    pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
+        (low.ln() + self.next() * (high / low).ln()).exp()
+    }
+}
