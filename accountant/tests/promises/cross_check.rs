@@ -46,7 +46,7 @@ impl Plan {
 
     /// What one release of it costs at least: a Gaussian one that is known to take place.
     fn least(self, relation: Relation) -> f64 {
-        let known = self.known.map(|z| gaussian(z));
+        let known = self.known.map(gaussian);
         let certain = if self.rate == 1.0 { Some(gaussian(self.noise).repeated(self.steps)) } else { None };
         let exact = dp_accountant::Analytic::new(relation);
         let least = |event: Event| exact.epsilon(&event, delta(self.delta)).unwrap().lower();
