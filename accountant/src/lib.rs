@@ -48,6 +48,7 @@ mod by_name;
 pub mod calibrate;
 pub mod curve;
 mod event;
+mod exponentials;
 pub mod filter;
 mod gdp;
 pub mod group;

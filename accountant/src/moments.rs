@@ -35,6 +35,7 @@ use crate::accountant::{Accountant, Unaccountable};
 use crate::analytic::Mu;
 use crate::bound::Bound;
 use crate::event::Event;
+use crate::exponentials::ln_add;
 use crate::parameters::{Delta, Epsilon};
 use crate::profile::poisson_delta_at_least;
 use crate::relation::Relation;
@@ -183,7 +184,7 @@ impl Accountant for Moments {
             ln_delta,
             |composition| {
                 let real = chernoff::delta(composition, epsilon, None, chernoff::TOLERANCE)?;
-                Some(Chernoff { value: part::ln_add(real.value, composition.ln_far()), ..real })
+                Some(Chernoff { value: ln_add(real.value, composition.ln_far()), ..real })
             },
             // No loss exceeds epsilon: delta is 0.
             |composition| if composition.largest_loss() <= epsilon { 0.0 } else { 1.0 },

@@ -3,14 +3,15 @@
 //! Balle et al. 2020 (theorem 21), Canonne, Kamath & Steinke 2020 (proposition 12), with beta = order - 1:
 //! epsilon = divergence + [ln(1/delta) - beta ln(1 + 1/beta) - ln(1 + beta)] / beta.
 
+use crate::exponentials::ln_kappa;
 use crate::parameters::{Delta, Order};
 
 impl Order {
     /// What delta adds to the divergence, and a bound on its rounding error.
     fn price(self, delta: Delta) -> (f64, f64) {
         let beta = self.get() - 1.0;
-        let (a, b, c) = (-delta.get().ln(), -beta * (1.0 / beta).ln_1p(), -beta.ln_1p());
-        ((a + b + c) / beta, 8.0 * f64::EPSILON * (a - b - c) / beta)
+        let (a, b) = (-delta.get().ln(), ln_kappa(beta));
+        ((a + b) / beta, 8.0 * f64::EPSILON * (a - b) / beta)
     }
 
     /// The epsilon at this delta that follows from a divergence of this order alone, rounded up; at least 0.

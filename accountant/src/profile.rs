@@ -1,5 +1,6 @@
 //! Exact privacy profiles delta(epsilon) of single mechanisms, with their rounding errors.
 
+use crate::exponentials::ln_add;
 use crate::normal::{LN_SQRT_2PI, RELATIVE_ERROR, ln_tail, mills, mills_deficit, tail};
 use crate::relation::Relation;
 use crate::terms::Sampled;
@@ -118,12 +119,6 @@ pub(crate) fn bisect(mut start: f64, mut end: f64, holds: impl Fn(f64) -> bool) 
         }
     }
     (start, end)
-}
-
-/// ln(e^a + e^b).
-fn ln_add(a: f64, b: f64) -> f64 {
-    let (low, high) = if a < b { (a, b) } else { (b, a) };
-    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(crate) fn dpsgd<S: AsRef<std::ffi::OsStr>>(directory: &Path, words: &[S]) ->
 
 fn with_stdin<S: AsRef<std::ffi::OsStr>>(directory: &Path, words: &[S], stdin: &str) -> Ran {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dpsgd"));
-    command.current_dir(directory).args(words).write_stdin(stdin).timeout(Duration::from_secs(60));
+    command.current_dir(directory).args(words).write_stdin(stdin).timeout(Duration::from_secs(600));
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }

@@ -13,6 +13,7 @@
 use std::f64::consts::PI;
 
 use super::composition::Composition;
+use crate::exponentials::{ln_kappa, minus_ln_expm1};
 
 /// Both bounds as functions of epsilon.
 #[derive(Debug)]
@@ -20,16 +21,6 @@ pub(super) struct Aliasing {
     ln_negative: f64,
     /// (c', ln of kappa M(c') / (e^..-1)).
     positive: Vec<(f64, f64)>,
-}
-
-/// ln kappa: -c ln(1 + 1/c) - ln(1 + c).
-pub(super) fn ln_kappa(c: f64) -> f64 {
-    -c * (1.0 / c).ln_1p() - c.ln_1p()
-}
-
-/// -ln(e^x - 1) for x > 0.
-fn minus_ln_expm1(x: f64) -> f64 {
-    -x - (-(-x).exp_m1()).ln()
 }
 
 impl Aliasing {
@@ -93,19 +84,5 @@ impl Aliasing {
         let (low, high) =
             if positive < self.ln_negative { (positive, self.ln_negative) } else { (self.ln_negative, positive) };
         high + (low - high).exp().ln_1p() + 1e-9
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kappa_is_the_maximum_of_the_hinge_against_the_exponential() {
-        for c in [1e-3, 0.5, 4.0, 1e4] {
-            let best = (1..100_000).map(|k| f64::from(k) * 1e-4 * (1.0 + 1.0 / c));
-            let best = best.map(|x| (-(-x).exp_m1()).ln() - c * x).fold(f64::NEG_INFINITY, f64::max);
-            assert!((best - ln_kappa(c)).abs() < 1e-6, "c = {c}: {best} {}", ln_kappa(c));
-        }
     }
 }

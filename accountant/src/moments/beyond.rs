@@ -13,7 +13,8 @@ use std::f64::consts::LN_2;
 use super::composition::Composition;
 use super::direction::Direction;
 use super::label::Label;
-use super::part::{Part, ln_add};
+use super::part::Part;
+use crate::exponentials::ln_add;
 use crate::normal::{LN_SQRT_2PI, ln_tail};
 use crate::rdp::minimise;
 

@@ -1,7 +1,7 @@
 //! What one real order proves: Renyi accounting in one direction, and where to put the contour.
 
-use super::aliasing::ln_kappa;
 use super::composition::Composition;
+use crate::exponentials::ln_kappa;
 use crate::rdp::minimise;
 
 const E: f64 = f64::EPSILON;

@@ -20,10 +20,11 @@ use super::direction::Direction;
 use super::label::Label;
 use super::moment::{Moment, WORTH};
 use super::nodes::{Nodes, goal, step};
-use super::part::{Part, far_end, ln_add};
+use super::part::{Part, far_end};
 use super::strip::{self, Orders};
 use super::tilt::Tilt;
 use crate::analytic::Mu;
+use crate::exponentials::ln_add;
 use crate::terms::{Sampled, Terms};
 
 const E: f64 = f64::EPSILON;

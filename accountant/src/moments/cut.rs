@@ -21,8 +21,8 @@ use std::f64::consts::{LN_2, PI};
 use super::arm::Arm;
 use super::label::Label;
 use super::nodes::goal;
-use super::part::ln_add;
 use super::tilt::Tilt;
+use crate::exponentials::ln_add;
 
 /// A bound on |phi|^n of one part of a term as a function of Y.
 #[derive(Debug)]

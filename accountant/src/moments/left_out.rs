@@ -4,11 +4,10 @@
 //! at every order c' > 0 a share of at most kappa(c') M(c') e^{-c' eps}. Small losses are bounded, so orders far beyond
 //! those of contours are best for them.
 
-use super::aliasing::ln_kappa;
 use super::beyond::Beyond;
 use super::chernoff;
 use super::composition::Composition;
-use super::part::ln_add;
+use crate::exponentials::{ln_add, ln_kappa};
 
 /// Tolerance in ln c'.
 const COARSE: f64 = 0.03;

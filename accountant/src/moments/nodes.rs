@@ -20,7 +20,8 @@
 use std::f64::consts::{LN_2, PI};
 
 use super::direction::Direction;
-use super::part::{Part, ln_add};
+use super::part::Part;
+use crate::exponentials::ln_add;
 use crate::normal::LN_SQRT_2PI;
 use crate::rdp::ln_ratio;
 use crate::terms::Sampled;

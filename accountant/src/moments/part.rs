@@ -8,6 +8,7 @@ use std::f64::consts::LN_2;
 
 use super::direction::Direction;
 use super::label::Label;
+use crate::exponentials::ln_add;
 use crate::normal::{LN_SQRT_2PI, ln_tail};
 use crate::rdp::ln_ratio;
 use crate::terms::Sampled;
@@ -159,12 +160,6 @@ pub(super) fn far_end(term: Sampled, direction: Direction, width: f64, ln_mass: 
     let centred = deviation * (-2.0 * ln_mass).max(1.0).sqrt();
     let shifted = 1.0 + deviation * (-2.0 * (ln_mass - term.rate.ln())).max(1.0).sqrt();
     if direction == Direction::Add { centred } else { centred.max(shifted) }
-}
-
-/// ln(e^a + e^b).
-pub(super) fn ln_add(a: f64, b: f64) -> f64 {
-    let (low, high) = if a < b { (a, b) } else { (b, a) };
-    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
 #[cfg(test)]

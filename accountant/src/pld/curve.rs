@@ -5,6 +5,7 @@
 
 use super::lattice::{Points, Side};
 use super::transform::{Composed, tilt};
+use crate::exponentials::{ln_kappa, minus_ln_expm1};
 
 const E: f64 = f64::EPSILON;
 
@@ -17,16 +18,6 @@ pub(super) struct Curve {
     far: Option<(f64, f64)>,
     /// Where epsilon is expected.
     guess: f64,
-}
-
-/// -ln(e^x - 1) for x > 0.
-fn minus_ln_expm1(x: f64) -> f64 {
-    -x - (-(-x).exp_m1()).ln()
-}
-
-/// ln of c^c/(c+1)^(c+1), the maximum of (1 - e^-x) e^-cx.
-pub(super) fn ln_kappa(c: f64) -> f64 {
-    -c * (1.0 / c).ln_1p() - c.ln_1p()
 }
 
 /// How a curve is to be computed.

@@ -1,9 +1,10 @@
 //! The choice of step and size, from what a sketch of the composition promises.
 
-use super::curve::{Curve, Setting, ln_kappa};
+use super::curve::{Curve, Setting};
 use super::lattice::{Points, Side, merged_ratio};
 use super::law::Law;
 use super::sketch::{Aim, Centre, Sketch, Tilted};
+use crate::exponentials::ln_kappa;
 
 /// Aliases are kept below this share of delta, in logarithms.
 const LN_ALIAS: f64 = -19.0;

@@ -1,7 +1,8 @@
 //! The law of one release's privacy loss: continuous pieces and atoms, seen through the sampling of the records.
 
-use super::mixtures::{FAR, Mixtures, ln_sum};
+use super::mixtures::{FAR, Mixtures};
 use super::quadrature;
+use crate::exponentials::ln_sum;
 use crate::normal::{LN_SQRT_2PI, ln_tail};
 
 const E: f64 = f64::EPSILON;

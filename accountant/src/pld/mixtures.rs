@@ -1,5 +1,6 @@
 //! A mixture of normal distributions against another one, where the privacy loss grows along the line.
 
+use crate::exponentials::ln_sum;
 use crate::normal::{LN_SQRT_2PI, ln_tail};
 
 /// P = sum of p_i N(u_i, 1) with u_i >= 0, Q = sum of q_j N(-v_j, 1) with v_j >= 0.
@@ -112,15 +113,6 @@ fn ln_ratio(list: &[(f64, f64)], x: f64) -> f64 {
         }
     }
     ln_sum(list.iter().map(|(s, p)| p.ln() + exponent(*s)))
-}
-
-/// ln of a sum of exponentials.
-pub(super) fn ln_sum(terms: impl Iterator<Item = f64> + Clone) -> f64 {
-    let largest = terms.clone().fold(f64::NEG_INFINITY, f64::max);
-    if largest.is_infinite() {
-        return largest;
-    }
-    largest + terms.map(|term| (term - largest).exp()).sum::<f64>().ln()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::f64::consts::LN_2;
 
 use super::law::{Law, Node};
-use super::mixtures::ln_sum;
+use crate::exponentials::{ln_kappa, ln_sum};
 use crate::rdp::minimise;
 
 /// A law's nodes within its range.
@@ -138,7 +138,6 @@ impl Sketch {
     }
 
     fn tilt(&self, aim: Aim) -> Option<Tilted> {
-        let ln_kappa = |c: f64| -c * (1.0 / c).ln_1p() - c.ln_1p();
         let value = |ln_c: f64| {
             let c = ln_c.exp();
             let ln = self.ln_moment(c) + ln_kappa(c);

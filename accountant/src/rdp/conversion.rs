@@ -5,15 +5,12 @@
 //!
 //! delta <= exp(log A - (alpha-1) epsilon) (1/alpha) (1 - 1/alpha)^(alpha-1).
 
-/// ln of (1/alpha)(1 - 1/alpha)^(alpha-1), with beta = alpha - 1: -beta ln(1 + 1/beta) - ln(1 + beta). Convex in beta.
-fn ln_factor(beta: f64) -> f64 {
-    -beta * (1.0 / beta).ln_1p() - beta.ln_1p()
-}
+use crate::exponentials::ln_kappa;
 
 /// The epsilon at this delta, not clamped at 0, rounded up; infinite where log A is.
 pub(super) fn epsilon(log_moment: f64, order: f64, delta: f64) -> f64 {
     let beta = order - 1.0;
-    let (factor, target) = (ln_factor(beta), delta.ln());
+    let (factor, target) = (ln_kappa(beta), delta.ln());
     let sum = log_moment + factor - target;
     // Each term is good to a few units of its own size.
     let rounding = 8.0 * f64::EPSILON * (log_moment + factor.abs() + target.abs());
@@ -23,7 +20,7 @@ pub(super) fn epsilon(log_moment: f64, order: f64, delta: f64) -> f64 {
 /// ln of the delta at this epsilon, not clamped at 0, rounded up; infinite where log A is.
 pub(super) fn ln_delta(log_moment: f64, order: f64, epsilon: f64) -> f64 {
     let beta = order - 1.0;
-    let factor = ln_factor(beta);
+    let factor = ln_kappa(beta);
     let sum = log_moment + factor - beta * epsilon;
     let rounding = 8.0 * f64::EPSILON * (log_moment + factor.abs() + beta * epsilon);
     // Infinity minus infinity: nothing is known.
