@@ -5,17 +5,20 @@
 //! ([`transform`]).
 
 mod allocation;
+mod batches;
 mod curve;
 mod distribution;
 mod grid;
 mod lattice;
 mod law;
 mod mixtures;
+mod pairs;
 mod quadrature;
 mod releases;
 mod shuffle;
 mod sketch;
 mod transform;
+mod view;
 
 use crate::accountant::{Accountant, Unaccountable};
 use crate::bound::Bound;

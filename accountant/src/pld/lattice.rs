@@ -269,7 +269,8 @@ fn merged(law: &Law, (step, offset): (f64, f64), at: &[i64]) -> Vec<f64> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::pld::law::{Base, View};
+    use crate::pld::law::Base;
+    use crate::pld::view::View;
 
     /// delta(eps) of one release on points, and of the same law exactly (Balle & Wang 2018).
     fn delta(points: &Points, eps: f64) -> f64 {

@@ -2,14 +2,16 @@
 
 use std::f64::consts::LN_2;
 
+use super::batches::{truncated, without_replacement};
 use super::lattice::Side;
-use super::law::{Atom, Base, Law, Part, View};
+use super::law::{Atom, Base, Law};
 use super::mixtures::Mixtures;
+use super::pairs::{MOST_ATOMS, atoms, discrete_gaussian, discrete_laplace, laplace};
+use super::view::View;
 use super::{NAME, allocation, shuffle};
 use crate::accountant::Unaccountable;
 use crate::analytic::Mu;
-use crate::event::{Batches, Event};
-use crate::normal::tail;
+use crate::event::Event;
 use crate::relation::Relation;
 use crate::terms::{Sampled, Terms};
 
@@ -43,9 +45,6 @@ pub(super) struct Ask {
     /// Mass that may be cut off each release, where delta leaves any.
     pub(super) tail: Option<f64>,
 }
-
-/// More outcomes than this are not listed one by one.
-const MOST_ATOMS: u64 = 1 << 18;
 
 /// More components than this are not mixed.
 const MOST_COMPONENTS: usize = 128;
@@ -301,7 +300,7 @@ fn single_gaussian(outer: &Event, inner: &Event, relation: Relation) -> Result<M
     }
 }
 
-fn directed(mu: Mu, side: Side) -> f64 {
+pub(super) fn directed(mu: Mu, side: Side) -> f64 {
     if side == Side::Upper { mu.value * (1.0 + mu.error) } else { mu.value * (1.0 - mu.error) }
 }
 
@@ -310,150 +309,6 @@ fn shift(event: &Event, sensitivity: u64, relation: Relation) -> Result<u64, Una
     let factor = if relation == Relation::Replace { 2 } else { 1 };
     let shift = sensitivity.checked_mul(factor).filter(|shift| *shift <= MOST_ATOMS);
     shift.ok_or_else(|| refusal(event, "its sensitivity is too large to list its outcomes; use accountant rdp"))
-}
-
-/// Outcomes by their probabilities, which are good to a few units each: so are their losses, however small.
-fn atoms<const N: usize>(pairs: [(f64, f64); N]) -> Law {
-    let mut list: Vec<Atom> =
-        pairs.into_iter().filter(|(p, q)| *p > 0.0 || *q > 0.0).map(|(p, q)| Atom::new(p.ln(), q.ln())).collect();
-    list.sort_by(|a, b| a.loss.total_cmp(&b.loss));
-    let finite = list.iter().filter(|atom| atom.loss.is_finite());
-    let doubt = finite.map(|atom| E * (4.0 + atom.ln_p.abs() + atom.ln_q.abs())).fold(0.0, f64::max);
-    Law { doubt, ..Law::of(Base::Atoms(list)) }
-}
-
-/// Laplace noise against its shift by `end` scales. In several coordinates a shift of the same L1 norm costs no more: its
-/// trade-off function is at least the chain of those of the single moves, which for a log-concave density is that of the
-/// one long move (Dong, Roth & Su 2022, section 2.5).
-fn laplace(end: f64) -> Law {
-    let plain = |base| Part { ln_weight: 0.0, base, view: View::Plain };
-    Law {
-        parts: vec![
-            plain(Base::Exponential { end, ln_density: -end / 2.0 - 2.0 * LN_2 }),
-            plain(Base::Atoms(vec![
-                Atom { ln_p: -end - LN_2, ln_q: -LN_2, loss: -end },
-                Atom { ln_p: -LN_2, ln_q: -end - LN_2, loss: end },
-            ])),
-        ],
-        doubt: 0.0,
-    }
-}
-
-fn discrete_gaussian(scale: f64, shift: u64) -> Option<Law> {
-    // Beyond this nothing is left in f64.
-    let reach = (38.7 * scale).ceil() + 1.0;
-    if 2.0 * reach + shift as f64 > MOST_ATOMS as f64 {
-        return None;
-    }
-    let (reach, shift) = (reach as i64, shift as f64);
-    let exponent = |x: f64| -0.5 * (x / scale).powi(2);
-    let total: f64 = (-reach..=reach).map(|x| exponent(x as f64).exp()).sum();
-    // Under P the noise is x; the loss is that against the noise x + shift, over both centres.
-    let atom = |x: i64| {
-        let x = x as f64;
-        let (ln_p, ln_q) = (exponent(x) - total.ln(), exponent(x + shift) - total.ln());
-        Atom { ln_p, ln_q, loss: shift * (2.0 * x + shift) / (2.0 * scale * scale) }
-    };
-    Some(Law::of(Base::Atoms((-reach - shift as i64..=reach).map(atom).collect())))
-}
-
-fn discrete_laplace(scale: f64, shift: u64) -> Law {
-    // r = e^(-1/scale); P(x) = (1-r)/(1+r) r^|x|, against the same around `shift`.
-    let ln_one_plus = (-1.0 / scale).exp().ln_1p();
-    let ln_inner = (-(-1.0 / scale).exp_m1()).ln() - ln_one_plus;
-    let end = shift as f64 / scale;
-    let mut list = vec![Atom { ln_p: -end - ln_one_plus, ln_q: -ln_one_plus, loss: -end }];
-    list.extend((1..shift).rev().map(|x| {
-        let (x, rest) = (x as f64, (shift - x) as f64);
-        Atom { ln_p: ln_inner - x / scale, ln_q: ln_inner - rest / scale, loss: (rest - x) / scale }
-    }));
-    list.push(Atom { ln_p: -ln_one_plus, ln_q: -end - ln_one_plus, loss: end });
-    Law::of(Base::Atoms(list))
-}
-
-/// The pair of a uniformly random batch of fixed size, one unit replaced.
-///
-/// Upper side: the profile at eps >= 0 is at most that of ((1-g) Q + g P, Q), g = batch/records and (P, Q) the pair of the
-/// release under replace (Balle, Barthe & Gaboardi 2018, theorem 9), and the relation is its own mirror image: the loss
-/// above 0 is that of the pair, below 0 its mirror image, and what is left of P's mass is at 0. Lower side: that pair
-/// itself, attained where every other unit contributes what the one in question does under Q.
-fn without_replacement(base: &Law, batches: Batches, side: Side) -> Law {
-    if side == Side::Lower {
-        return base.seen(View::Remove(batches.share().get() * (1.0 - 4.0 * E)));
-    }
-    let g = batches.share().get();
-    // Q(loss > 0) = P(loss < 0); the rest of P's mass, a little more than less.
-    let mirrored: f64 = match base.parts.first().map(|part| &part.base) {
-        Some(Base::Gaussian { mu }) => tail(mu / 2.0),
-        Some(Base::Exponential { end, .. }) => 0.5 * (-end / 2.0).exp(),
-        _ => 0.0,
-    };
-    let rest = (1.0 - g) * (1.0 - 2.0 * mirrored) + 1e-14;
-    let mut law = base.seen(View::Positive(g));
-    law.parts.extend(base.seen(View::Negative(g)).parts);
-    let atom = Atom { ln_p: rest.ln(), ln_q: rest.ln(), loss: 0.0 };
-    law.parts.push(Part { ln_weight: 0.0, base: Base::Atoms(vec![atom]), view: View::Plain });
-    law
-}
-
-/// A Poisson sample cut to at most `batch` records (arXiv 2508.15089): with the probability that the others fill the batch
-/// the unit, where it is taken, stands in another one's place, which costs no more than replacing one by its opposite;
-/// otherwise it is simply there.
-fn truncated(mu: Mu, q: f64, batches: Batches, way: Way) -> Law {
-    let mu = directed(mu, Side::Upper);
-    let (n, cap) = (batches.records(), batches.batch());
-    let full = binomial_tail(n - 1, q, cap);
-    let over = binomial_tail(n, q, cap + 1);
-    let pair = |mu: f64, q: f64| {
-        Law::of(Base::Gaussian { mu }).seen(if way == Way::Remove { View::Remove(q) } else { View::Add(q) })
-    };
-    let mut law = Law { parts: Vec::new(), doubt: 0.0 };
-    let mut add = |share: f64, pair: Law| {
-        if share > 0.0 {
-            law.parts.extend(pair.parts.into_iter().map(|part| Part { ln_weight: share.ln(), ..part }));
-        }
-    };
-    // The probabilities are rounded: shares and rates upwards.
-    let up = 1.0 + 1e-9;
-    add((1.0 - full) * up, pair(mu, q));
-    if full > 0.0 {
-        let rate = (over * cap as f64 / (n as f64 * full) * up).min(1.0);
-        let list = vec![(0.0, 1.0 - rate), (2.0 * mu, rate)];
-        add(full * up, Law::of(Base::Mixtures(Mixtures::new(list.clone(), list))));
-    }
-    law
-}
-
-/// P(Bin(n, q) >= k), by the ratios of neighbouring probabilities from the likeliest one on; good to some 1e-11.
-fn binomial_tail(n: u64, q: f64, k: u64) -> f64 {
-    if k > n || q >= 1.0 {
-        return if k > n { 0.0 } else { 1.0 };
-    }
-    let mode = (((n + 1) as f64 * q) as u64).min(n);
-    let odds = q / (1.0 - q);
-    let (mut total, mut above) = (0.0, 0.0);
-    let mut count = |j: u64, weight: f64| {
-        total += weight;
-        if j >= k {
-            above += weight;
-        }
-    };
-    let (mut j, mut weight) = (mode, 1.0);
-    while weight > 1e-300 {
-        count(j, weight);
-        if j == n {
-            break;
-        }
-        weight *= (n - j) as f64 / (j + 1) as f64 * odds;
-        j += 1;
-    }
-    let (mut j, mut weight) = (mode, 1.0);
-    while j > 0 && weight > 1e-300 {
-        weight *= j as f64 / ((n - j + 1) as f64 * odds);
-        j -= 1;
-        count(j, weight);
-    }
-    above / total
 }
 
 #[cfg(test)]
