@@ -3,6 +3,7 @@
 use std::f64::consts::LN_2;
 
 use super::law::{Atom, Base, Law, Part};
+use super::transform::sum;
 use super::view::View;
 
 const E: f64 = f64::EPSILON;
@@ -46,7 +47,7 @@ pub(super) fn discrete_gaussian(scale: f64, shift: u64) -> Option<Law> {
     }
     let (reach, shift) = (reach as i64, shift as f64);
     let exponent = |x: f64| -0.5 * (x / scale).powi(2);
-    let total: f64 = (-reach..=reach).map(|x| exponent(x as f64).exp()).sum();
+    let total = sum((-reach..=reach).map(|x| exponent(x as f64).exp()));
     // Under P the noise is x; the loss is that against the noise x + shift, over both centres.
     let atom = |x: i64| {
         let x = x as f64;

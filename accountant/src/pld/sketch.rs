@@ -75,7 +75,7 @@ const LN_CUT_BELOW: f64 = -30.0;
 const ATOMS: usize = 1 << 17;
 
 /// Losses steeper than this need too many nodes.
-const STEEPEST: f64 = 3000.0;
+const STEEPEST: f64 = 1000.0;
 
 /// Most points that are asked for by range.
 const FINE: u32 = 20_000;

@@ -43,7 +43,7 @@ pub(super) struct Composed {
 }
 
 /// A sum with a running compensation (Neumaier 1974): its error is a few units of the sum of absolute values.
-fn sum(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn sum(values: impl Iterator<Item = f64>) -> f64 {
     let (mut total, mut lost) = (0.0_f64, 0.0);
     for value in values {
         let next = total + value;
@@ -89,7 +89,7 @@ impl Composed {
         let mut planner = RealFftPlanner::<f64>::new();
         let (forward, inverse) = (planner.plan_fft_forward(size), planner.plan_fft_inverse(size));
         let half = size / 2 + 1;
-        // Every output is a sum of all inputs, each times a product of log2(size) twiddles, good to a unit, with as many
+        // Every output is a sum of all inputs, each times a product of log2(size) twiddles, good to a few units, with as many
         // roundings (Higham 2002, section 24.1), and the extra pass of a real transform: relative to the sum of moduli.
         let transform_error = 8.0 * E * ((size as f64).log2() + 2.0);
         let (mut ln_abs, mut angle, mut doubt) = (vec![0.0; half], vec![0.0; half], vec![0.0; half]);

@@ -6,7 +6,7 @@ use dp_accountant::{
     Accountant, Allocation, Analytic, Auto, Bound, Event, NoiseScale, Pld, Probability, RandomizedResponse, Relation,
 };
 
-use crate::plans::{delta, epsilon, gaussian, noise};
+use crate::plans::{delta, epsilon, gaussian, noise, rate};
 
 fn laplace(z: f64) -> Event {
     Event::laplace(noise(z))
@@ -181,4 +181,26 @@ fn losses_near_zero_are_known_to_the_last_digit() {
     let event = response(0.999_998_302_231_687_3, 2).repeated(12);
     let bound = Pld::new(Relation::Replace).epsilon(&event, delta(1e-280)).unwrap();
     assert!(bound.upper() >= 4.074_643_950_517_4e-5, "{bound:?}");
+}
+
+#[test]
+fn samples_of_nearly_all_records() {
+    // A rate within rounding of 1: losses near their cap -ln(1 - q) had lost their digits. Exact enumeration, and 40-digit
+    // quadrature with a Gaussian.
+    let nearly = |event: Event, g: f64| event.poisson_sampled(rate(1.0 - g));
+    let laplace = Event::DiscreteLaplace { scale: NoiseScale::new(1.0 / 15.0).unwrap(), sensitivity: NonZeroU64::MIN };
+    let discrete = Event::composed([response(1e-6, 2), nearly(laplace, 1e-6)]);
+    let gaussian = |mu: f64, g: f64| Event::composed([response(1e-20, 2), nearly(gaussian(1.0 / mu), g)]);
+    for (event, at, truth) in [
+        (discrete, 27.363_127_114_973_008, 4.997_499_304_382e-4),
+        (gaussian(9.0, f64::EPSILON), 82.085_355_248_998_07, 2.2383e-3),
+        (gaussian(9.0, f64::EPSILON), 81.595, 0.12413),
+        (gaussian(8.0, 1e-12), 73.682_645_097_774_27, 1.172e-5),
+    ] {
+        for bound in answers(&event, Relation::ZeroOut, at) {
+            let doubt = if truth < 5e-4 && truth > 4e-4 { 1e-12 } else { 1e-3 };
+            let (low, high) = (truth * (1.0 - doubt), truth * (1.0 + doubt));
+            assert!(bound.lower() <= high && low <= bound.upper(), "{bound:?}, {truth} at {at}: {event:?}");
+        }
+    }
 }
