@@ -56,8 +56,9 @@ const USEFUL: f64 = 1e-3;
 /// floating point; they typically differ by less than 1e-9. Both directions of add/remove and zero-out are composed on
 /// their own, and the larger answer is taken at the very end (Zhu, Dong & Wang 2022). `estimate` is the sum itself.
 ///
-/// Where the contours would need too many samples, some one plan in 300 with noise multipliers from 0.3 to 1000, rates
-/// from 1e-7 and deltas to 1e-100, the answer is [`Unaccountable::Uncertified`], and [`Rdp`](crate::Rdp) has one.
+/// Where the contours would need too many samples the answer is [`Unaccountable::Uncertified`]: with noise multipliers from
+/// 0.3 to 1000, rates from 1e-7 and deltas to 1e-100 hardly ever for epsilon under add/remove and zero-out; for one question
+/// in five, at the smallest rates, for delta and under replace. [`Pld`](crate::Pld) and [`Rdp`](crate::Rdp) answer there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moments {
     relation: Relation,

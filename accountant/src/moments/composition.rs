@@ -33,12 +33,12 @@ const E: f64 = f64::EPSILON;
 const MOST_NODES: (usize, usize) = (300_000, 800_000);
 
 /// A question may cost this many turns of a pointer in each direction, and so many more for each distinct release.
-const MOST_TURNS: (f64, f64) = (1e8, 1e5);
+const MOST_TURNS: (f64, f64) = (1e8, 3e5);
 
 /// Turns of a pointer that take as long as to build a node, to use it for a moment, and to bound a decay cell by cell.
 const BUILT: f64 = 20.0;
 const EVALUATED: f64 = 10.0;
-const BOUNDED: f64 = 50.0;
+const BOUNDED: f64 = 500.0;
 
 /// Far outcomes together have a probability of e^-27 of delta.
 const FAR: f64 = 27.0;
@@ -248,12 +248,19 @@ impl Composition {
     fn reach(&mut self, c: f64) -> Option<()> {
         if self.moments.len() < self.terms.len() || self.moments.first().is_some_and(|moment| moment.nodes.order < c) {
             let order = 1.5 * c;
-            let bodies = self.parts(&self.bodies).map(|part| Moment::up_to(part, order, self.depth(&part.term)));
+            // The old ones make room first.
+            (self.moments, self.band_moments) = (Vec::new(), Vec::new());
+            let up_to = |part: Part, depth: f64| {
+                let moment = Moment::up_to(part, order, depth)?;
+                let found = strip::work(&part, order, moment.nodes.ends());
+                self.spend(found + BUILT * moment.nodes.list.len() as f64)?;
+                Some(moment)
+            };
+            let bodies = self.parts(&self.bodies).map(|part| up_to(part, self.depth(&part.term)));
             let moments = few_enough(bodies, MOST_NODES.0, |moment| moment.nodes.list.len())?;
-            let bands = self.parts(&self.bands).map(|part| Moment::up_to(part, order, DEPTH));
+            let bands = self.parts(&self.bands).map(|part| up_to(part, DEPTH));
             self.band_moments = few_enough(bands, MOST_NODES.0, |moment| moment.nodes.list.len())?;
             self.moments = moments;
-            self.spend(BUILT * self.nodes())?;
         }
         Some(())
     }
@@ -269,14 +276,15 @@ impl Composition {
         self.reach(c)?;
         let tilts = |moments: &[Moment], parts: &mut dyn Iterator<Item = (Part, f64)>| {
             let fine = parts.zip(moments).map(|((part, depth), moment)| {
+                self.spend(EVALUATED * moment.nodes.list.len() as f64)?;
                 let (nodes, moment) = (&moment.nodes, moment.ln(c));
                 if height == 0.0 {
-                    self.spend(EVALUATED * nodes.list.len() as f64)?;
                     return Some(Tilt::new(nodes, c, moment));
                 }
                 let plain = step(&part, c, height, depth);
                 let (left, right) = part.ends(c, goal(&part, c, depth));
                 let dx = if right - left > WORTH * plain {
+                    self.spend(strip::work(&part, c, (left, right)))?;
                     plain.max(strip::step(&part, (c, Orders::One), moment.0, height, depth))
                 } else {
                     plain

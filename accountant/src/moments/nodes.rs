@@ -83,6 +83,11 @@ impl Nodes {
         Some(Self { part, order, depth, ends: (left, right), ln_left_out: goal + LN_2, list })
     }
 
+    /// Where the sums begin and end.
+    pub(super) fn ends(&self) -> (f64, f64) {
+        self.ends
+    }
+
     /// ln of a bound on what the ends add to the error of the rule for each integrand at order c, in absolute terms.
     pub(super) fn ln_outside(&self, c: f64) -> f64 {
         ln_add(self.ln_left_out, self.part.ln_edges(c, self.ends) + (2.0 * farthest(&self.part, self.depth)).ln())

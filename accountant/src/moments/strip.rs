@@ -73,17 +73,32 @@ impl Cell {
     }
 }
 
+/// How long it takes to find a step, in turns of a pointer: some five lines, two arms under replace.
+pub(super) fn work(part: &Part, order: f64, (left, right): (f64, f64)) -> f64 {
+    let cells = ((right - left) / longest(part, order)).clamp(1.0, MOST_CELLS);
+    let arms = if part.direction.powers(order).1 == 0.0 { 1.0 } else { 2.0 };
+    250.0 * arms * (cells + 40.0)
+}
+
+/// ln of the tilted density, without its label, may curve down by this much.
+fn concavity(part: &Part, c: f64) -> f64 {
+    let variance = part.term.noise_multiplier * part.term.noise_multiplier;
+    1.0 / variance + part.direction.negative_powers(c) / (4.0 * variance * variance)
+}
+
+/// The longest cell, in which it must not fall below its chord by much.
+fn longest(part: &Part, c: f64) -> f64 {
+    let s = part.term.noise_multiplier;
+    (0.5 * s.min(s * s)).min((8.0 / concavity(part, c)).sqrt())
+}
+
 /// A step for which the rule errs by at most e^{-depth} at order c and heights up to `height`, and at y = 0.
 ///
 /// `log_moment` is ln of what the error is relative to: of the integral at y = 0, that of the part at order c.
 pub(super) fn step(part: &Part, (c, orders): (f64, Orders), log_moment: f64, height: f64, depth: f64) -> f64 {
     let s = part.term.noise_multiplier;
     let variance = s * s;
-    let negative = part.direction.negative_powers(c);
-    // ln of the tilted density, without its label, may curve down by this much, and must not fall below its chord by
-    // much in a cell.
-    let concavity = 1.0 / variance + negative / (4.0 * variance * variance);
-    let dx = (0.5 * s.min(variance)).min((8.0 / concavity).sqrt());
+    let (concavity, dx) = (concavity(part, c), longest(part, c));
     let (left, right) = part.ends(c, goal(part, c, depth));
     let count = ((right - left) / dx).ceil();
     // Also false for NaN: the caller has another step.
