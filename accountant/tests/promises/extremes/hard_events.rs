@@ -54,9 +54,9 @@ fn many_outcomes_are_seen_from_afar() {
 
 #[test]
 fn an_order_of_hardly_any_noise_hides_nothing() {
-    let pass = gaussian(1e-3).shuffled(NonZeroU64::new(1000).unwrap());
+    let pass = gaussian(5e-3).shuffled(NonZeroU64::new(1000).unwrap());
     let bound = Pld::new(Relation::ZeroOut).epsilon(&pass, delta(1e-6)).unwrap();
-    assert!(bound.lower() == 0.0 && bound.upper() > 1e5, "{bound:?}");
+    assert!(bound.lower() == 0.0 && bound.upper() > 1e4, "{bound:?}");
 }
 
 #[test]
