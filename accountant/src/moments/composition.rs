@@ -33,7 +33,7 @@ const E: f64 = f64::EPSILON;
 const MOST_NODES: (usize, usize) = (300_000, 800_000);
 
 /// A question may cost this many turns of a pointer in each direction, and so many more for each distinct release.
-const MOST_TURNS: (f64, f64) = (1e8, 3e5);
+const MOST_TURNS: (f64, f64) = (2e8, 3e5);
 
 /// Turns of a pointer that take as long as to build a node, to use it for a moment, and to bound a decay cell by cell.
 const BUILT: f64 = 20.0;
