@@ -21,7 +21,7 @@ pub(super) struct PlanArgs {
     /// The probability with which a record is in a batch (expected batch / records).
     #[arg(long, value_name = "Q", conflicts_with_all = ["batch", "steps_per_epoch"])]
     pub(super) sampling_rate: Option<f64>,
-    /// How many steps.
+    /// How many steps; shuffled and balls-in-bins count a part of an epoch as a whole one, and then no lower end is known.
     #[arg(long, value_name = "T")]
     pub(super) steps: Option<u64>,
     /// How records are sampled.
