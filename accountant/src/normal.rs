@@ -28,7 +28,7 @@ fn density(t: f64) -> f64 {
 
 /// K(t) in m(t) = 1/(t + K(t)): Laplace's continued fraction K = 1/(t + 2/(t + 3/(t + ..))) for t >= 1.
 ///
-/// Its convergents lie on either side of it by turns; by these many levels neighbouring ones agree to 1e-16, as the unit
+/// Its convergents lie on either side of it by turns; by so many levels neighbouring ones agree to a few units, as the unit
 /// tests check.
 fn laplace(t: f64) -> f64 {
     let square = t * t;

@@ -247,7 +247,7 @@ impl Composition {
     /// Makes the nodes for real orders reach the order c.
     fn reach(&mut self, c: f64) -> Option<()> {
         if self.moments.len() < self.terms.len() || self.moments.first().is_some_and(|moment| moment.nodes.order < c) {
-            let order = 2.2 * c;
+            let order = 1.5 * c;
             // The old ones make room first.
             (self.moments, self.band_moments) = (Vec::new(), Vec::new());
             let up_to = |part: Part, depth: f64| {
