@@ -81,6 +81,8 @@ impl Place {
 /// Turns of pointers, and samples, that are made without looking for a cheaper way: to look costs some hundred samples.
 const CHEAP: f64 = 2e5;
 const FEW: usize = 1000;
+
+/// An order that is expected to need no more samples than this is taken.
 const ENOUGH: f64 = 400.0;
 
 /// A layout near the real part `order`. `None` where it would cost more turns of pointers than `work`.

@@ -292,6 +292,21 @@ fn a_distribution_is_kept_composed_and_asked_again() {
             .to_string()
             .contains("mass")
     );
+    let piece = |points: &str| {
+        format!(
+            r#"{{"count":1,"step":1.0,"offset":0.0,"points":{points},"masses":[0.1192,0.8808],"infinite":0.0,"doubt":0.0}}"#
+        )
+    };
+    let file = |upper: &str, lower: &str| {
+        let text = format!(r#"{{"version":1,"relation":"replace","ways":[{{"upper":[{upper}],"lower":[{lower}]}}]}}"#);
+        serde_json::from_str::<dp_accountant::PrivacyLossDistribution>(&text)
+    };
+    let one_sided = file("", &piece("[-1,1]")).unwrap_err().to_string();
+    assert!(one_sided.contains("without an upper one"), "{one_sided}");
+    assert!(file(&piece("[-1,1]"), "").unwrap().epsilon(delta(1e-5)).unwrap().upper() > 0.9);
+    // Losses of 2^47: epsilon was 0.
+    let far = file(&piece("[-140737488355328,140737488355328]"), "").unwrap();
+    assert!(far.epsilon(delta(1e-5)).is_err() || far.epsilon(delta(1e-5)).unwrap().upper() > 1.4e14);
     let other = Pld::new(Relation::ZeroOut).distribution(&gaussian(3.0), delta(1e-6)).unwrap();
     assert!(read.compose(&other).is_err());
 }
