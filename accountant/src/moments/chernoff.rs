@@ -26,12 +26,17 @@ pub(super) fn epsilon(composition: &mut Composition, delta: f64, start: Option<f
     let ln_delta = delta.ln();
     let target = ln_delta + (-(composition.ln_far() - ln_delta).exp()).ln_1p();
     let start = start.unwrap_or_else(|| (-2.0 * target / composition.guess()).sqrt());
+    at_least(composition, target, start, TOLERANCE)
+}
+
+/// The same for a delta of e^`target` of what the composition leaves in, which says nothing about what it leaves out.
+pub(super) fn at_least(composition: &mut Composition, target: f64, start: f64, tolerance: f64) -> Option<Chernoff> {
     // Each term is good to a few units of its own size.
     let value = |c: f64, log_moment: f64| {
         let factor = ln_kappa(c);
         (log_moment + factor - target + 8.0 * E * (log_moment.abs() + factor.abs() + target.abs())) / c
     };
-    best(composition, start, TOLERANCE, value)
+    best(composition, start, tolerance, value)
 }
 
 /// The best real order for this epsilon, and ln of its delta, of what the composition leaves in.

@@ -271,8 +271,14 @@ impl Composition {
         (value, value * (2.5 * self.mu.error + 8.0 * E))
     }
 
-    /// Every sampled term under the measure tilted to order c, with nodes for heights up to `height`.
-    pub(super) fn tilts(&mut self, c: f64, height: f64) -> Option<Vec<Tilted>> {
+    /// Every sampled term under the measure tilted to order c, as that is at height 0.
+    pub(super) fn flat(&mut self, c: f64) -> Option<Vec<Tilted>> {
+        self.tilts(c, 0.0, f64::INFINITY)
+    }
+
+    /// Every sampled term under the measure tilted to order c, with nodes for heights up to `height`, but no more than
+    /// `most` for any part.
+    pub(super) fn tilts(&mut self, c: f64, height: f64, most: f64) -> Option<Vec<Tilted>> {
         self.reach(c)?;
         let tilts = |moments: &[Moment], parts: &mut dyn Iterator<Item = (Part, f64)>| {
             let fine = parts.zip(moments).map(|((part, depth), moment)| {
@@ -289,6 +295,9 @@ impl Composition {
                 } else {
                     plain
                 };
+                if right - left > most * dx {
+                    return None;
+                }
                 let nodes = Nodes::with_step(part, c, dx, depth)?;
                 self.spend(BUILT * nodes.list.len() as f64)?;
                 Some(Tilt::new(&nodes, c, moment))

@@ -12,7 +12,7 @@ use std::f64::consts::PI;
 use super::aliasing::Aliasing;
 use super::composition::{Composition, Tilted};
 use super::sample::{Partial, Sample};
-use super::turns::{rounding, turns};
+use super::turns::turns;
 use super::value::Value;
 
 const E: f64 = f64::EPSILON;
@@ -63,9 +63,9 @@ impl Contour {
             mean += n * body.mean;
             mean_size += n * body.mean.abs();
             let at = |tilt: &super::tilt::Tilt| {
-                let units = rounding(tilt.nodes.len());
-                let turned = turns(tilt, layout.step, layout.count).into_iter().enumerate();
-                let with_error = turned.map(|(j, phi)| (phi, tilt.error((j + 1) as f64 * layout.step, units)));
+                let turned = turns(tilt, layout.step, layout.count);
+                let error = |j: usize| tilt.error((j + 1) as f64 * layout.step, turned.rounding);
+                let with_error = turned.values.iter().enumerate().map(|(j, phi)| (*phi, error(j)));
                 std::iter::once(((0.0, 0.0), 0.0)).chain(with_error).collect::<Vec<_>>()
             };
             let bodies = at(body);

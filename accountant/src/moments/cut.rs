@@ -18,7 +18,7 @@
 
 use std::f64::consts::{LN_2, PI};
 
-use super::arm::Arm;
+use super::arm::{Arm, Line};
 use super::label::Label;
 use super::nodes::goal;
 use super::tilt::Tilt;
@@ -116,7 +116,7 @@ impl PartDecay {
         let mut cells = Vec::new();
         let cell = |(from, to): (f64, f64), (least, most): (f64, f64)| {
             let (a, b) = (part.exponents(part.x(from)), part.exponents(part.x(to)));
-            let arm = |a: f64, b: f64, power: f64| Arm::new(q, a.min(b), a.max(b), power);
+            let arm = |a: f64, b: f64, power: f64| Arm::new(Arm::odds(q, a), Arm::odds(q, b), power);
             Cell {
                 least: least.min(most),
                 most,
@@ -194,16 +194,16 @@ impl PartDecay {
         let shift = slot.get_or_insert_with(|| {
             let t = *widest / RATIO.powf(k as f64);
             let label_growth = label.growth(*variance * t);
-            let grow = |end: &Cell| {
-                label_growth - end.plus.shrink(t).min(0.0) - end.minus.map_or(0.0, |minus| minus.shrink(t).min(0.0))
-            };
+            let line = Line::new(t);
+            let shrunk = |arm: Arm| arm.shrink(&line).min(0.0);
+            let grow = |end: &Cell| label_growth - shrunk(end.plus) - end.minus.map_or(0.0, shrunk);
             let growth = outside.ends.iter().map(grow).fold(label_growth, f64::max);
             let sides = (outside.ln_sides + growth).exp();
             let flat_gain = Label::ln_gain(label_growth, outside.ln_missing);
             let flat = |gain: f64| if outside.flat > 0.0 { outside.flat * gain } else { 0.0 };
             Shift {
                 growth: 0.5 * *variance * t * t,
-                cells: cells.iter().map(|cell| cell.bounds(t, label_growth)).collect(),
+                cells: cells.iter().map(|cell| cell.bounds(&line, label_growth)).collect(),
                 outside: (flat(flat_gain.exp_m1()) + sides, flat(flat_gain.exp()) + sides),
             }
         });
@@ -228,11 +228,11 @@ impl PartDecay {
 }
 
 impl Cell {
-    /// Lower bounds on -A ln r+ - B ln r- less the growth of the label, and on a+ + a-, at the shift t.
-    fn bounds(&self, t: f64, label_growth: f64) -> (f64, f64) {
+    /// Lower bounds on -A ln r+ - B ln r- less the growth of the label, and on a+ + a-, on a line.
+    fn bounds(&self, line: &Line, label_growth: f64) -> (f64, f64) {
         let gain = Label::ln_gain(label_growth, self.ln_missing);
-        let (shrink, angle) = (self.plus.shrink(t) - gain, self.plus.angle(t).0);
-        self.minus.map_or((shrink, angle), |minus| (shrink + minus.shrink(t), angle + minus.angle(t).0))
+        let (shrink, angle) = (self.plus.shrink(line) - gain, self.plus.least_angle(line));
+        self.minus.map_or((shrink, angle), |minus| (shrink + minus.shrink(line), angle + minus.least_angle(line)))
     }
 }
 
@@ -242,7 +242,7 @@ mod tests {
     use crate::analytic::Mu;
     use crate::moments::composition::Composition;
     use crate::moments::direction::Direction;
-    use crate::moments::turns::{rounding, turns};
+    use crate::moments::turns::turns;
     use crate::terms::{Sampled, Terms};
 
     #[test]
@@ -258,14 +258,15 @@ mod tests {
                 let sampled = vec![Sampled { rate: q, noise_multiplier: s, doubt: 0.0, count: n }];
                 let terms = Terms { sampled, ..Terms::default() };
                 let mut composition = Composition::new(&terms, Mu { value: 0.0, error: 0.0 }, direction, -40.0);
-                let tilts = composition.tilts(c, 5.0 * height).unwrap();
+                let tilts = composition.tilts(c, 5.0 * height, f64::INFINITY).unwrap();
                 let bound = composition.decay(&tilts, c).exponent(height);
                 let step = 0.05 * height;
-                let units = rounding(tilts[0].body.nodes.len());
-                let later = turns(&tilts[0].body, step, 100).into_iter().enumerate().skip(19);
+                let turned = turns(&tilts[0].body, step, 100);
+                let later = turned.values.iter().enumerate().skip(19);
                 let (mut least, mut known) = (f64::INFINITY, f64::INFINITY);
                 for (j, (re, im)) in later {
-                    let (size, error) = ((1.0 + re).hypot(im), tilts[0].body.error(step * (j + 1) as f64, units));
+                    let (size, error) =
+                        ((1.0 + re).hypot(*im), tilts[0].body.error(step * (j + 1) as f64, turned.rounding));
                     least = least.min(-(n as f64) * size.ln());
                     known = known.min(-(n as f64) * (size - error).max(0.0).ln());
                 }

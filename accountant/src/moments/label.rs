@@ -87,6 +87,10 @@ impl Label {
     /// ln of a bound on |v(z + ib)| / v(z), for the growth at b and a cell whose `ln_missing` is given.
     pub(super) fn ln_gain(growth: f64, ln_missing: f64) -> f64 {
         let a = growth + ln_missing;
+        if a < -40.0 {
+            // ln(1 + e^a) and -ln(1 - e^ln_missing) are each hardly above e^a.
+            return growth.min(2.1 * a.exp());
+        }
         let more = if a > 30.0 { a + 1e-12 } else { a.exp().ln_1p() };
         // Also for NaN, which only a logarithm of nothing could give.
         growth.min(more - (-ln_missing.exp()).ln_1p())

@@ -5,6 +5,10 @@ use std::f64::consts::PI;
 use super::aliasing::Aliasing;
 use super::composition::{Composition, Decay, Tilted};
 use super::contour::{Contour, Layout};
+use super::turns::work;
+
+/// Hardly ever are more than so many turns spared for each that is made: a layout with more nodes is not looked at.
+const SPARED: f64 = 8.0;
 
 /// At most this many samples.
 const MOST_SAMPLES: f64 = 65_536.0;
@@ -35,7 +39,7 @@ struct Place {
 impl Place {
     fn at(composition: &mut Composition, order: f64, aim: Aim) -> Option<Self> {
         let log_moment = composition.log_moment(order)?.0;
-        let flat = composition.tilts(order, 0.0)?;
+        let flat = composition.flat(order)?;
         let deviation = composition.deviation(&flat, order)?;
         let allowed = aim.ln_delta - ALIASING;
         let (step, aliasing) = Aliasing::choose(composition, order, deviation, aim.epsilon, allowed)?;
@@ -90,7 +94,7 @@ pub(super) fn draft(composition: &mut Composition, order: f64, aim: Aim, work: f
     let first = Place::best(composition, order, aim, ENOUGH, Place::samples);
     let first = first.and_then(|place| Draft::new(composition, place, aim, work));
     match first {
-        Some(draft) if draft.work() <= CHEAP || draft.layout.count <= FEW => Some(draft),
+        Some(draft) if draft.work <= CHEAP || draft.layout.count <= FEW => Some(draft),
         // Where the height is dictated by the cut, the widest step is best.
         first => {
             let second = Place::best(composition, order, aim, f64::NEG_INFINITY, |place| -place.step);
@@ -107,11 +111,13 @@ pub(super) struct Draft {
     layout: Layout,
     tilts: Vec<Tilted>,
     aliasing: Aliasing,
+    /// Turns of pointers.
+    work: f64,
 }
 
 impl Draft {
     fn new(composition: &mut Composition, place: Place, aim: Aim, most_work: f64) -> Option<Self> {
-        let Place { order, flat, deviation, step, mut aliasing, .. } = place;
+        let Place { order, flat, deviation, step, aliasing, .. } = place;
         let mut decay = composition.decay(&flat, order);
         // What the decay is relative to.
         let size = composition.base(&flat, order).0 - order * aim.epsilon;
@@ -129,33 +135,26 @@ impl Draft {
                 continue;
             }
             // Nodes grow with the height.
-            let Some(tilts) = composition.tilts(order, count * step) else { continue };
+            let Some(tilts) = composition.tilts(order, count * step, SPARED * most_work / count) else { continue };
             let layout = Layout { order, step, count: count as usize, decay };
-            let draft = Self { cut, layout, tilts, aliasing };
-            if draft.work() <= most_work {
-                return Some(draft);
+            let all = tilts.iter().flat_map(|tilt| std::iter::once(&tilt.body).chain(&tilt.band));
+            let work = all.map(|tilt| work(tilt, step, layout.count)).sum();
+            if work <= most_work {
+                return Some(Self { cut, layout, tilts, aliasing, work });
             }
-            aliasing = draft.aliasing;
         }
         None
     }
 
-    /// Turns of pointers.
-    pub(super) fn work(&self) -> f64 {
-        let nodes = |tilt: &Tilted| tilt.body.nodes.len() + tilt.band.as_ref().map_or(0, |band| band.nodes.len());
-        let nodes: usize = self.tilts.iter().map(nodes).sum();
-        nodes as f64 * self.layout.count as f64
-    }
-
     /// The finer cut first, then the cheaper one.
     pub(super) fn finer(a: &Self, b: &Self) -> std::cmp::Ordering {
-        b.cut.total_cmp(&a.cut).then(a.work().total_cmp(&b.work()))
+        b.cut.total_cmp(&a.cut).then(a.work.total_cmp(&b.work))
     }
 
     /// The samples.
     pub(super) fn contour(self, composition: &Composition) -> Contour {
         // What is used up shows where the next nodes are built.
-        let _ = composition.spend(self.work());
+        let _ = composition.spend(self.work);
         Contour::new(composition, &self.tilts, self.layout, self.aliasing)
     }
 }
@@ -199,6 +198,6 @@ pub(super) fn spoilt(
     let count = (share * layout.step * layout.count as f64 / step).ceil() as usize;
     let height = step * count as f64;
     let layout = Layout { order, step, count, decay: decay.exponent(height) };
-    let tilts = composition.tilts(order, height).unwrap();
+    let tilts = composition.tilts(order, height, f64::INFINITY).unwrap();
     Contour::new(composition, &tilts, layout, place.aliasing.with_step(order, place.step, step))
 }

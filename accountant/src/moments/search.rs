@@ -41,8 +41,9 @@ pub(super) fn epsilon(composition: &mut Composition, delta: f64, chernoff: Chern
         best.keep(first(start, composition, quick(composition)));
     }
     if !best.is_fine() && !composition.terms.is_empty() {
-        let single = if composition.direction == Direction::Add { None } else { Some(single(composition, delta)) };
-        search.near(composition, single.or(start).unwrap_or(search.most).min(search.most), &mut best);
+        let climbed = || climb(composition, delta, chernoff).filter(|epsilon| *epsilon > 0.0);
+        let start = if composition.direction == Direction::Add { start } else { climbed().or(start) };
+        search.near(composition, start.unwrap_or(search.most).min(search.most), &mut best);
     }
     if let Some(start) = start.filter(|_| best.0.is_none() && composition.direction != Direction::Add) {
         best.keep(first(start, composition, MOST_WORK));
@@ -110,7 +111,7 @@ impl Search {
                 Profile::near(whole, aim, closely, work)
             };
             let value = profile.as_ref().map(|profile| profile.value(epsilon));
-            if value.is_some_and(|value| value.ln_most() < self.target - 1.0) {
+            if value.is_some_and(|value| value.ln().is_none() && value.ln_most() < self.target - 1.0) {
                 (high, off_high) = (epsilon, None);
                 epsilon = 0.5 * (low + high);
                 continue;
@@ -160,7 +161,7 @@ const FINE: f64 = 1e-7;
 fn guess(composition: &mut Composition, target: f64, chernoff: Chernoff) -> Option<f64> {
     let c = chernoff.order;
     let (log_moment, _) = composition.log_moment(c)?;
-    let flat = composition.tilts(c, 0.0)?;
+    let flat = composition.flat(c)?;
     let variance = composition.deviation(&flat, c)?.powi(2);
     let prefactor = (c * (c + 1.0)).ln() + 0.5 * (2.0 * PI * variance).ln().max(-2.0 * c.ln());
     Some(((log_moment - target - prefactor) / c).clamp(0.0, chernoff.value))
@@ -185,6 +186,31 @@ fn total_variation(composition: &Composition) -> f64 {
     let sum = 0.5 * (2.0 / PI).sqrt() * mu + composition.terms.iter().map(linear).sum::<f64>();
     let pinsker = (0.25 * mu * mu + 0.5 * composition.terms.iter().map(divergence).sum::<f64>()).sqrt();
     sum.min(pinsker) * (1.0 + 1e-12)
+}
+
+/// The root of saddle point approximations that leave out losses far beyond it, from below.
+///
+/// The saddle of the whole may stand where outcomes decide that are far too improbable to matter. With one large outcome
+/// alone epsilon is too small; losses up to a few times an epsilon that is too small give one that is larger, and so on.
+fn climb(composition: &Composition, delta: f64, whole: Chernoff) -> Option<f64> {
+    /// Losses up to so many times epsilon are left in; it is accepted when it grew by less than this.
+    const LEFT_IN: f64 = 0.4;
+    const GROWN: f64 = 1.15;
+    const ROUNDS: usize = 12;
+    let target = delta.ln();
+    let mut epsilon = single(composition, delta);
+    let mut order = whole.order;
+    for _ in 0..ROUNDS {
+        let mut piece = composition.piece(None, &composition.places(LEFT_IN * epsilon));
+        let real = chernoff::at_least(&mut piece, target, order, 1e-3);
+        let Some(real) = real.filter(|real| real.value > 0.0) else { break };
+        let next = guess(&mut piece, target, real)?;
+        if next <= GROWN * epsilon {
+            return Some(next.max(epsilon));
+        }
+        (epsilon, order) = (next, real.order);
+    }
+    Some(epsilon)
 }
 
 /// How epsilon would be found if a single large outcome always decided.
@@ -254,7 +280,7 @@ fn newton(contour: &Profile, (start, end): (f64, f64), target: f64) -> Option<(f
 /// The delta of this direction, where it can be certified.
 pub(super) fn delta(composition: &mut Composition, epsilon: f64, chernoff: Chernoff) -> Option<Interval> {
     let c = chernoff.order;
-    let flat = composition.tilts(c, 0.0)?;
+    let flat = composition.flat(c)?;
     let variance = composition.deviation(&flat, c)?.powi(2);
     // Chernoff's bound is too large by about sqrt(2 pi variance) c, at least.
     let excess = (0.5 * (2.0 * PI * variance).ln() + c.ln()).max(0.0);

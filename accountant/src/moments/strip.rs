@@ -11,11 +11,12 @@
 
 use std::f64::consts::{LN_2, PI};
 
-use super::arm::Arm;
+use super::arm::{Arm, Line};
 use super::label::Label;
 use super::nodes::{farthest, goal};
 use super::part::Part;
 use crate::normal::LN_SQRT_2PI;
+use crate::rdp::ln_ratio;
 
 /// No more cells than this.
 const MOST_CELLS: f64 = 3000.0;
@@ -39,34 +40,56 @@ struct Cell {
     minus: Option<Arm>,
 }
 
-impl Cell {
-    /// `ln_mass` relative to the integral at y = 0.
-    fn new(part: &Part, (c, orders): (f64, Orders), (from, to): (f64, f64), ln_mass: f64, ln_tilt: f64) -> Self {
-        let (a, b) = (part.exponents(part.x(from)), part.exponents(part.x(to)));
+/// What the two cells that meet at an oriented place need to know there.
+struct End {
+    z: f64,
+    /// ln of (P/n) e^{cL}, and of the largest of P/n, Q/n and c q e^{+-u}, which the moments subtract as c (e^{-L} - 1) P.
+    ln_tilt: f64,
+    ln_untilted: f64,
+    /// Of w+ and w-.
+    odds: (f64, f64),
+}
+
+impl End {
+    fn new(part: &Part, (c, orders): (f64, Orders), z: f64) -> Self {
         let q = part.term.rate;
-        let (power_plus, power_minus) = part.direction.powers(c);
-        // P, Q, and c q e^{+-u} n, which the moments subtract as c (e^{-L} - 1) P.
-        let rare = (c * q).ln().min(0.0);
-        let untilted = |z: f64| {
-            let x = part.x(z);
-            let (plus, minus) = part.exponents(x);
-            let shifted = if power_minus == 0.0 { plus } else { plus.max(minus) };
-            part.ln_tilt(0.0, x).max(part.ln_tilt(-1.0, x)).max(rare + shifted)
+        let both = part.direction.powers(c).1 != 0.0;
+        let (plus, minus) = part.exponents(part.x(z));
+        let ln_w = (ln_ratio(q, plus, 0.0).0, if both { ln_ratio(q, minus, 0.0).0 } else { 0.0 });
+        let tilt = |order: f64| {
+            let (power_plus, power_minus) = part.direction.powers(order);
+            if both { power_plus * ln_w.0 + power_minus * ln_w.1 } else { power_plus * ln_w.0 }
         };
-        let ln_untilted = if orders == Orders::One { f64::NEG_INFINITY } else { untilted(from).max(untilted(to)) };
+        let ln_untilted = match orders {
+            Orders::One => f64::NEG_INFINITY,
+            Orders::UpTo => {
+                let shifted = if both { plus.max(minus) } else { plus };
+                tilt(0.0).max(tilt(-1.0)).max((c * q).ln().min(0.0) + shifted)
+            }
+        };
+        let odds = (Arm::odds(q, plus), if both { Arm::odds(q, minus) } else { 0.0 });
+        Self { z, ln_tilt: tilt(c), ln_untilted, odds }
+    }
+}
+
+impl Cell {
+    /// Between two places. `ln_mass` is relative to the integral at y = 0.
+    fn new(part: &Part, c: f64, (from, to): (&End, &End), ln_mass: f64, ln_tilt: f64) -> Self {
+        let (power_plus, power_minus) = part.direction.powers(c);
         Self {
             ln_mass,
             ln_tilt,
-            ln_untilted,
-            ln_missing: part.label.ln_missing(to),
-            plus: Arm::new(q, a.0.min(b.0), a.0.max(b.0), power_plus),
-            minus: (power_minus != 0.0).then(|| Arm::new(q, a.1.min(b.1), a.1.max(b.1), power_minus)),
+            ln_untilted: from.ln_untilted.max(to.ln_untilted),
+            ln_missing: part.label.ln_missing(to.z),
+            plus: Arm::new(from.odds.0, to.odds.0, power_plus),
+            minus: (power_minus != 0.0).then(|| Arm::new(from.odds.1, to.odds.1, power_minus)),
         }
     }
 
     /// ln of its part of G.
-    fn ln(&self, t: f64, label_growth: f64, height: f64) -> f64 {
-        let at = |arm: &Arm| height * arm.angle(t).1 - arm.shrink(t);
+    fn ln(&self, line: &Line, label_growth: f64, height: f64) -> f64 {
+        let turned = |arm: &Arm| if height > 0.0 { height * arm.most_angle(line) } else { 0.0 };
+        let at = |arm: &Arm| turned(arm) - arm.shrink(line);
         // Linear in the order, so its largest value is at one of the ends.
         let tilted = self.ln_tilt + at(&self.plus) + self.minus.as_ref().map_or(0.0, at);
         self.ln_mass + Label::ln_gain(label_growth, self.ln_missing) + tilted.max(self.ln_untilted)
@@ -106,21 +129,20 @@ pub(super) fn step(part: &Part, (c, orders): (f64, Orders), log_moment: f64, hei
         return 0.0;
     }
     let ln_scale = -s.ln() - LN_SQRT_2PI - log_moment;
-    let end = |k: u32| {
-        let z = left + f64::from(k) * dx;
-        (z, ln_scale - 0.5 * z * z / variance, part.ln_tilt(c, part.x(z)))
-    };
+    let end = |z: f64| End::new(part, (c, orders), z);
+    let ln_density = |end: &End| ln_scale - 0.5 * end.z * end.z / variance;
+    let curved = concavity * dx * dx / 8.0 + dx.ln();
     let mut cells = Vec::with_capacity(count as usize + 100);
-    let mut before = end(0);
+    let mut before = end(left);
     for k in 1..=count as u32 {
-        let after = end(k);
-        let range = (before.0, after.0);
+        let after = end(left + f64::from(k) * dx);
         // The density and the tilt together do not exceed their larger end by more than the concavity allows, and neither
         // does the density without the tilt.
-        let ln_tilted = (before.1 + before.2).max(after.1 + after.2);
-        let ln_mass = before.1.max(after.1);
-        let slack = concavity * dx * dx / 8.0 + dx.ln() + part.label.ln_most(range);
-        cells.push(Cell::new(part, (c, orders), range, ln_mass + slack, ln_tilted - ln_mass));
+        let (first, second) = (ln_density(&before), ln_density(&after));
+        let ln_tilted = (first + before.ln_tilt).max(second + after.ln_tilt);
+        let ln_mass = first.max(second);
+        let slack = curved + part.label.ln_most((before.z, after.z));
+        cells.push(Cell::new(part, c, (&before, &after), ln_mass + slack, ln_tilted - ln_mass));
         before = after;
     }
     if part.label.low == f64::NEG_INFINITY {
@@ -128,18 +150,21 @@ pub(super) fn step(part: &Part, (c, orders): (f64, Orders), log_moment: f64, hei
         cells.extend(outer.map(|(from, to, ln_mass, ln_tilt)| Cell {
             // The masses are those of P and Q themselves.
             ln_untilted: if orders == Orders::One { f64::NEG_INFINITY } else { 0.0 },
-            ..Cell::new(part, (c, orders), (from, to), ln_mass - log_moment, ln_tilt)
+            ..Cell::new(part, c, (&end(from), &end(to)), ln_mass - log_moment, ln_tilt)
         }));
     }
     // The sides where the label is cut off: at t the angle is at most t times this, and so it is at all lesser t.
     let ln_edges = part.ln_edges(c, (left, right)) + (2.0 * farthest(part, depth)).ln() - log_moment;
-    let edge = Cell::new(part, (c, orders), (right, right), 0.0, 0.0);
-    let most_angle = |arm: &Arm, t: f64| arm.angle(t).1.max(t * arm.most_slope());
+    let edge = Cell::new(part, c, (&end(right), &end(right)), 0.0, 0.0);
+    let most_angle = |arm: &Arm, line: &Line| arm.most_angle(line).max(line.t * arm.most_slope());
     let at = |t: f64| {
         let label_growth = part.label.growth(variance * t);
-        let logs: Vec<f64> = cells.iter().map(|cell| cell.ln(t, label_growth, height)).collect();
-        let angle = most_angle(&edge.plus, t) + edge.minus.as_ref().map_or(0.0, |minus| most_angle(minus, t).max(t));
-        let shrink = edge.plus.shrink(t).min(0.0) + edge.minus.as_ref().map_or(0.0, |minus| minus.shrink(t).min(0.0));
+        let line = Line::new(t);
+        let logs: Vec<f64> = cells.iter().map(|cell| cell.ln(&line, label_growth, height)).collect();
+        let turned = |minus: &Arm| most_angle(minus, &line).max(t);
+        let angle = most_angle(&edge.plus, &line) + edge.minus.as_ref().map_or(0.0, turned);
+        let shrunk = |arm: &Arm| arm.shrink(&line).min(0.0);
+        let shrink = shrunk(&edge.plus) + edge.minus.as_ref().map_or(0.0, shrunk);
         let ln_edges = ln_edges + label_growth + height * angle - shrink;
         let peak = logs.iter().copied().fold(ln_edges, f64::max);
         let sum: f64 = logs.iter().map(|log| (log - peak).exp()).sum::<f64>() + (ln_edges - peak).exp();
@@ -170,7 +195,7 @@ mod tests {
     use crate::moments::moment::Moment;
     use crate::moments::nodes::{self, Nodes};
     use crate::moments::tilt::Tilt;
-    use crate::moments::turns::{rounding, turns};
+    use crate::moments::turns::turns;
     use crate::terms::Sampled;
 
     #[test]
@@ -191,14 +216,14 @@ mod tests {
                     let tilt = |dx| Tilt::new(&Nodes::with_step(part, c, dx, depth).unwrap(), c, real);
                     let (fine, coarse) = (tilt(0.4 * dx.max(plain)), tilt(dx.max(plain)));
                     let h = height / 20.0;
-                    for (j, (a, b)) in turns(&fine, h, 20).into_iter().zip(turns(&coarse, h, 20)).enumerate() {
+                    let (fines, coarses) = (turns(&fine, h, 20), turns(&coarse, h, 20));
+                    for (j, (a, b)) in fines.values.iter().zip(&coarses.values).enumerate() {
                         let y = h * (j + 1) as f64;
                         // Each has a mean of its own as the origin of its losses.
                         let (sine, cosine) = (y * (coarse.mean - fine.mean)).sin_cos();
                         let (re, im) = (1.0 + b.0, b.1);
                         let off = (1.0 + a.0 - re * cosine + im * sine).hypot(a.1 - re * sine - im * cosine);
-                        let allowed =
-                            fine.error(y, rounding(fine.nodes.len())) + coarse.error(y, rounding(coarse.nodes.len()));
+                        let allowed = fine.error(y, fines.rounding) + coarse.error(y, coarses.rounding);
                         assert!(off <= allowed && allowed < 1e-9, "{case}, y = {y}: {a:?} {b:?} {off} {allowed}");
                     }
                 }

@@ -2,6 +2,7 @@
 
 use super::nodes::{Node, Nodes};
 use super::part::Part;
+use super::turns::Rounding;
 
 const E: f64 = f64::EPSILON;
 
@@ -68,15 +69,16 @@ impl Tilt {
         tilt
     }
 
-    /// A bound on the error of phi(y) - 1 = sum of p (e^{iy l} - 1) as summed by [`turns`](super::turns), which adds
-    /// `summation` units in the last place.
+    /// A bound on the error of phi(y) - 1 = sum of p (e^{iy l} - 1) as summed by [`turns`](super::turns) with its
+    /// `rounding`.
     ///
     /// |e^{iy l} - 1| <= min(2, y |l|). An error of p that is common to all nodes cancels in the normalisation; the rest
     /// is at most sum p error |e^{iy l} - 1| plus the mean error times |phi - 1|. A loss that is off by e turns the term
     /// by y e.
-    pub(super) fn error(&self, y: f64, summation: f64) -> f64 {
+    pub(super) fn error(&self, y: f64, rounding: Rounding) -> f64 {
         let size = (y * self.spread).min(2.0);
+        let summed = rounding.units * ((y + rounding.reach) * self.spread).min(2.0);
         let weights = (y * self.relative.1 + size * self.relative.0).min(4.0 * self.relative.0);
-        self.flat + 1.01 * (weights + y * self.loss_error + (summation + self.scaling) * E * size)
+        self.flat + 1.01 * (weights + y * self.loss_error + (summed + self.scaling * size) * E)
     }
 }
