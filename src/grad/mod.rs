@@ -9,6 +9,7 @@ mod bias;
 mod naive;
 mod probe;
 mod recorded;
+mod rule;
 mod tape;
 mod weight;
 
@@ -18,7 +19,8 @@ pub use recorded::{Recorded, Written};
 pub use tape::{Engine, Kernels, Route, Tape};
 
 pub(crate) use bias::Bias;
-pub(crate) use tape::{Cotangent, Rule, check_parameter};
+pub(crate) use rule::Rule;
+pub(crate) use tape::{Cotangent, check_parameter};
 pub(crate) use weight::{Inputs, Weight};
 
 use crate::kernel::norm_bound;

@@ -1,8 +1,8 @@
 //! Per-example gradients read off a tape.
 
-use super::tape::{Cotangent, Record, Rule};
+use super::tape::{Cotangent, Record};
 use super::weight::{norms_of_rows, sum_of_rows};
-use super::{Engine, Norms, PerExample, Tape, Weights};
+use super::{Engine, Norms, PerExample, Rule, Tape, Weights};
 use crate::model::Model;
 use crate::nn::Parameters;
 use crate::{Error, Result};
@@ -95,19 +95,13 @@ impl Records {
     /// the sum of the norms of its uses.
     fn measure(&mut self) -> Result<Vec<f64>> {
         if let [(rule, cotangent)] = self.uses.as_slice() {
-            let (norms, gradients) = match rule {
-                Rule::Weight(weight) => weight.measure(cotangent)?,
-                Rule::Bias(bias) => bias.measure(cotangent)?,
-            };
+            let (norms, gradients) = rule.measure(cotangent)?;
             self.gradients = gradients;
             return Ok(norms);
         }
         let mut sum: Option<Tensor> = None;
         for (rule, cotangent) in &self.uses {
-            let gradient = match rule {
-                Rule::Weight(weight) => weight.instantiate(cotangent)?,
-                Rule::Bias(bias) => bias.instantiate(cotangent)?,
-            };
+            let gradient = rule.instantiate(cotangent)?;
             sum = Some(match sum {
                 Some(sum) => (sum + gradient)?,
                 None => gradient,
@@ -135,12 +129,9 @@ impl Records {
         };
         let sum = match (&self.gradients, self.uses.first()) {
             (Some(gradients), _) => sum_of_rows(&select(gradients)?, &weights)?,
-            (None, Some((Rule::Weight(weight), cotangent))) => {
-                let weight = if count == cotangent.dim(0)? { weight.clone() } else { weight.select(&rows)? };
-                weight.weighted_sum(&select(cotangent)?, &weights)?
-            }
-            (None, Some((Rule::Bias(bias), cotangent))) => {
-                sum_of_rows(&bias.instantiate(&select(cotangent)?)?, &weights)?
+            (None, Some((rule, cotangent))) => {
+                let rule = if count == cotangent.dim(0)? { rule.clone() } else { rule.select(&rows)? };
+                rule.weighted_sum(&select(cotangent)?, &weights)?
             }
             (None, None) => Tensor::zeros(self.var.shape(), DType::F64, &Device::Cpu)?,
         };

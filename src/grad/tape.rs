@@ -1,6 +1,6 @@
 //! The tape: where layers leave their records during the backward pass.
 
-use super::{Bias, Weight};
+use super::Rule;
 use candle_core::{DType, Device, Result, Tensor, TensorId, Var, bail};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -51,13 +51,6 @@ pub(crate) struct Record {
     pub(crate) parameter: TensorId,
     pub(crate) rule: Rule,
     pub(crate) cotangent: Cotangent,
-}
-
-/// The per-example rule of a record. A new kind of parameter is a new variant; the compiler names what is left to write.
-#[derive(Debug, Clone)]
-pub(crate) enum Rule {
-    Weight(Weight),
-    Bias(Bias),
 }
 
 /// The cotangent of a layer's output.

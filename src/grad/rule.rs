@@ -1,0 +1,49 @@
+//! Per-example rules, one for each kind of parameter.
+//!
+//! A rule knows what its layer left behind; with the cotangents of the layer's output it measures every example's gradient,
+//! forms it, or adds the gradients up with weights.
+
+use super::weight::sum_of_rows;
+use super::{Bias, Weight};
+use candle_core::{Result, Tensor};
+
+/// The rule of a record. A new kind of parameter is a new variant; the compiler names what is left to write.
+#[derive(Debug, Clone)]
+pub(crate) enum Rule {
+    Weight(Weight),
+    Bias(Bias),
+}
+
+impl Rule {
+    /// Upper bounds on the gradient norms, and the gradients `(batch, size)` if they were formed.
+    pub(crate) fn measure(&self, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Tensor>)> {
+        match self {
+            Self::Weight(weight) => weight.measure(cotangents),
+            Self::Bias(bias) => bias.measure(cotangents),
+        }
+    }
+
+    /// Every example's gradient, `(batch, size)`.
+    pub(crate) fn instantiate(&self, cotangents: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Weight(weight) => weight.instantiate(cotangents),
+            Self::Bias(bias) => bias.instantiate(cotangents),
+        }
+    }
+
+    /// The sum of weight times gradient, in f64, in any shape of the parameter's size.
+    pub(crate) fn weighted_sum(&self, cotangents: &Tensor, weights: &[f64]) -> Result<Tensor> {
+        match self {
+            Self::Weight(weight) => weight.weighted_sum(cotangents, weights),
+            Self::Bias(bias) => sum_of_rows(&bias.instantiate(cotangents)?, weights),
+        }
+    }
+
+    /// The record of the examples in `rows` alone.
+    pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
+        Ok(match self {
+            Self::Weight(weight) => Self::Weight(weight.select(rows)?),
+            Self::Bias(bias) => Self::Bias(bias.clone()),
+        })
+    }
+}
