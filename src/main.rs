@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    dpsgd::keep_freed_memory();
     dpsgd::cli::main()
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Watches a run: shows speed, epsilon spent and time left, and keeps the journal.
 pub(super) struct Watcher<'a> {
-    plan: &'a Plan,
+    /// The plan that says what was spent; none for a run without privacy.
+    plan: Option<&'a Plan>,
     bar: Option<ProgressBar>,
     quiet: bool,
     started: Instant,
@@ -28,7 +29,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
 impl<'a> Watcher<'a> {
     /// About to watch from `first_step` on, with the journal of the steps before.
-    pub(super) fn new(plan: &'a Plan, first_step: u32, journal: Journal, quiet: bool) -> Self {
+    pub(super) fn new(plan: Option<&'a Plan>, first_step: u32, journal: Journal, quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template("{bar:30} step {pos}/{len}  {msg}  {eta} left");
             let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -49,17 +50,23 @@ impl<'a> Watcher<'a> {
             bar.set_position(u64::from(progress.step));
         }
         if progress.step.is_multiple_of(progress.of.div_ceil(ENTRIES).max(1)) || progress.step == progress.of {
-            let epsilon = self.plan.epsilon(&progress.ledger.event())?.upper();
-            self.journal.enter(progress.step, epsilon);
-            self.show(progress, epsilon);
+            let spent = match self.plan {
+                Some(plan) => {
+                    let epsilon = plan.epsilon(&progress.ledger.event())?.upper();
+                    self.journal.enter(progress.step, epsilon);
+                    // A promise is not rounded down.
+                    format!("epsilon {:.3}", (epsilon * 1e3).ceil() / 1e3)
+                }
+                None => "no privacy".into(),
+            };
+            self.show(progress, &spent);
         }
         Ok(())
     }
 
-    fn show(&mut self, progress: &Progress<'_>, epsilon: f64) {
+    fn show(&mut self, progress: &Progress<'_>, spent: &str) {
         let speed = self.examples as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
-        // A promise is not rounded down.
-        let message = format!("epsilon {:.3}  {speed:.0} examples/s", (epsilon * 1e3).ceil() / 1e3);
+        let message = format!("{spent}  {speed:.0} examples/s");
         if let Some(bar) = &self.bar {
             bar.set_message(message);
         } else if !self.quiet && (self.last_line.elapsed() >= BETWEEN_LINES || progress.step == progress.of) {

@@ -13,7 +13,7 @@ use crate::nn::{Parameters, Sequential};
 use crate::optim::{Sgd, SgdConfig};
 use crate::plan::{Draft, Plan, Unit};
 use crate::recipe::{Defaults, Recipe};
-use crate::report::{self, Cost, Findings, Report, RunDirectory, Utility, model_file};
+use crate::report::{self, Cost, Findings, Report, RunDirectory, Twin, Utility, model_file};
 use crate::run::{DeviceName, Run};
 use crate::seed::Key;
 use crate::train::{Trainer, Wish};
@@ -57,6 +57,10 @@ pub(super) struct Args {
     /// Which data sets are neighbours: add-remove, replace or zero-out.
     #[arg(long, value_name = "RELATION", default_value = "add-remove", help_heading = "Privacy")]
     relation: String,
+    /// Train the twin that is not private: the same model, batches and kernels without clipping and noise. Shows what privacy
+    /// costs; nothing is kept.
+    #[arg(long, conflicts_with_all = ["epsilon", "noise_multiplier", "out", "resume"], help_heading = "Privacy")]
+    no_privacy: bool,
     /// The accountant: auto, analytic, moments, pld or rdp.
     #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Privacy")]
     accountant: String,
@@ -140,6 +144,24 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     let model = args.model.build(data.train.shape(), data.train.classes().len(), parameters.var_builder())?;
     let sgd = Box::new(Sgd::new(recipe.sgd)?);
     let mut trainer = Trainer::new(&plan, &run, &key, &data.train, &model, &parameters, sgd)?;
+    if args.no_privacy {
+        let mut watcher = Watcher::new(None, 0, Journal::new(recipe), args.quiet);
+        let mut twin = trainer.without_privacy();
+        twin.train(|progress| {
+            watcher.step(progress)?;
+            Ok(if stop.load(Ordering::Relaxed) { Wish::Stop } else { Wish::Continue })
+        })?;
+        if !twin.is_done() {
+            return Ok(interrupted(&twin, None));
+        }
+        let journal = watcher.finish();
+        let findings = Twin::new(&journal, &parameters, utility(&model, &data, &parameters, &run)?, cost(&journal));
+        match format {
+            Format::Json => print(&findings.to_json()?)?,
+            Format::Text => print(&findings.to_string())?,
+        }
+        return Ok(Ended::Done);
+    }
     let (directory, journal) = match (resumed, &args.out) {
         (Some((directory, checkpoint)), _) => {
             let journal: Journal = checkpoint.notes()?;
@@ -154,7 +176,7 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         announce(&plan, journal.recipe(), &data.train)?;
     }
 
-    let mut watcher = Watcher::new(&plan, trainer.step(), journal, args.quiet);
+    let mut watcher = Watcher::new(Some(&plan), trainer.step(), journal, args.quiet);
     let trained = loop {
         let since = Instant::now();
         let pause = || directory.is_some() && since.elapsed() >= BETWEEN_CHECKPOINTS;
@@ -330,6 +352,8 @@ impl Args {
             accountant: self.accountant.clone(),
         };
         let plan = match self.noise_multiplier {
+            // Nothing is spent, so nothing is calibrated; the noise is never drawn.
+            None if self.no_privacy => draft.with_noise(NoiseMultiplier::new(1.0)?)?,
             Some(z) => draft.with_noise(NoiseMultiplier::new(z)?)?,
             None => {
                 let epsilon = draft.budget.map_or_else(|| Epsilon::new(3.0), Ok)?;

@@ -91,12 +91,22 @@ impl ClippedSum {
         }
         let mut sum = parameters.zeros()?;
         let mut clipping = Clipping::default();
+        // Where nothing is bounded there is nothing to measure: the sum gets no private release.
+        let unbounded = bounds.iter().all(|bound| *bound == f64::INFINITY);
         for gradients in micro_batches {
             let mut gradients = gradients?;
-            let norms = gradients.norms(&groups)?;
-            let weights = checked_weights(clip, &norms, &bounds, &mut clipping)?;
-            let weights = Weights::grouped(weights, norms.groups(), groups.clone());
-            let parts = gradients.weighted_sum(&weights)?;
+            let parts = if unbounded {
+                clipping.examples += gradients.batch();
+                gradients
+                    .total()?
+                    .iter()
+                    .map(|part| part.to_dtype(DType::F64))
+                    .collect::<candle_core::Result<Vec<_>>>()?
+            } else {
+                let norms = gradients.norms(&groups)?;
+                let weights = checked_weights(clip, &norms, &bounds, &mut clipping)?;
+                gradients.weighted_sum(&Weights::grouped(weights, norms.groups(), groups.clone()))?
+            };
             if parts.len() != sum.len() {
                 let reason = format!("gradients of {} parameters for a model of {}", parts.len(), sum.len());
                 return Err(Error::Model { reason });

@@ -53,6 +53,13 @@ pub trait PerExample {
     /// # Errors
     /// When the tensors of the records do not fit together.
     fn weighted_sum(self, weights: &Weights) -> Result<Vec<Tensor>>;
+
+    /// The sum over examples of the gradients themselves, a tensor for each parameter in name order, on the CPU, in any float
+    /// type: what training without privacy needs.
+    ///
+    /// # Errors
+    /// When the tensors of the records do not fit together.
+    fn total(self) -> Result<Vec<Tensor>>;
 }
 
 /// Upper bounds on gradient norms, `(batch, groups)`.

@@ -139,6 +139,24 @@ impl Records {
     }
 }
 
+impl Records {
+    /// The sum over examples, in the parameter's own type where nothing asks for more.
+    fn total(self) -> Result<Tensor> {
+        let mut total: Option<Tensor> = None;
+        for (rule, cotangent) in &self.uses {
+            let part = rule.total(cotangent)?.to_device(&Device::Cpu)?.reshape(self.var.shape())?;
+            total = Some(match total {
+                Some(total) => (total + part)?,
+                None => part,
+            });
+        }
+        match total {
+            Some(total) => Ok(total),
+            None => Ok(Tensor::zeros(self.var.shape(), self.var.dtype(), &Device::Cpu)?),
+        }
+    }
+}
+
 impl PerExample for Recorded {
     fn batch(&self) -> usize {
         self.batch
@@ -155,6 +173,10 @@ impl PerExample for Recorded {
             .enumerate()
             .map(|(j, records)| records.weighted_sum(&weights.of_parameter(j)))
             .collect()
+    }
+
+    fn total(self) -> Result<Vec<Tensor>> {
+        self.parameters.into_iter().map(Records::total).collect()
     }
 }
 
@@ -206,5 +228,10 @@ impl PerExample for Written {
             Ok(total)
         };
         self.gradients.iter().enumerate().map(sum).collect()
+    }
+
+    fn total(self) -> Result<Vec<Tensor>> {
+        let total = |gradient: &Tensor| Ok(gradient.to_device(&Device::Cpu)?.sum(0)?);
+        self.gradients.iter().map(total).collect()
     }
 }

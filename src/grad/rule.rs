@@ -39,6 +39,14 @@ impl Rule {
         }
     }
 
+    /// The sum of all gradients, in the type of the cotangents, in any shape of the parameter's size.
+    pub(crate) fn total(&self, cotangents: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Weight(weight) => weight.total(cotangents),
+            Self::Bias(bias) => bias.instantiate(cotangents)?.sum(0),
+        }
+    }
+
     /// The record of the examples in `rows` alone.
     pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
         Ok(match self {

@@ -107,6 +107,17 @@ impl Weight {
         g.matmul(&a)?.reshape((self.groups * self.p, self.d))
     }
 
+    /// The sum of all gradients `(groups p, d)`, in the type of the cotangents.
+    pub(crate) fn total(&self, cotangents: &Tensor) -> Result<Tensor> {
+        let Inputs::Portable(a) = &self.inputs else {
+            return dispatch!(cotangents.dtype(), total_on_cpu(self, cotangents));
+        };
+        let (g, n) = (self.portable_cotangents(cotangents)?, cotangents.dim(0)? * self.positions);
+        let g = g.permute((1, 2, 0, 3))?.reshape((self.groups, self.p, n))?;
+        let a = a.permute((1, 0, 2, 3))?.reshape((self.groups, n, self.d))?;
+        g.matmul(&a)?.reshape((self.groups * self.p, self.d))
+    }
+
     /// The record of the examples in `rows` alone.
     pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
         let inputs = match &self.inputs {
@@ -157,6 +168,11 @@ fn instantiate_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<T
 
 fn weighted_sum_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor, weights: &[f64]) -> Result<Tensor> {
     let sum = weight.on_cpu::<T, _>(cotangents, |outer| outer.weighted_sum(weights))?;
+    Tensor::from_vec(sum, (weight.groups * weight.p, weight.d), &Device::Cpu)
+}
+
+fn total_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Tensor> {
+    let sum = weight.on_cpu::<T, _>(cotangents, |outer| outer.total())?;
     Tensor::from_vec(sum, (weight.groups * weight.p, weight.d), &Device::Cpu)
 }
 

@@ -2,7 +2,6 @@
 
 use super::{Real, norm_bound, to_f64};
 use gemm::{Parallelism, gemm};
-use rayon::prelude::*;
 
 /// A matrix that reads its elements from a slice with strides.
 #[derive(Clone, Copy)]
@@ -49,15 +48,21 @@ impl<'a, T> View<'a, T> {
     {
         norm_bound(self.iter().map(to_f64))
     }
-
-    /// Rows `start..start + count`.
-    fn rows(self, start: usize, count: usize) -> Self {
-        Self { data: &self.data[(start * self.row_stride).min(self.data.len())..], rows: count, ..self }
-    }
 }
 
 /// `dst = lhs rhs`, or `dst += lhs rhs` when `accumulate`, with `dst` row after row, on the calling thread.
 pub(crate) fn matmul<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
+    product(dst, lhs, rhs, accumulate, Parallelism::None);
+}
+
+/// As [`matmul`], on all threads where that is worth it. Threads share out the elements of `dst`, never the sum behind one
+/// of them, so their number changes no bit.
+pub(crate) fn matmul_parallel<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
+    let parallel = lhs.rows * lhs.cols * rhs.cols >= 1 << 18 && rayon::current_num_threads() > 1;
+    product(dst, lhs, rhs, accumulate, if parallel { Parallelism::Rayon(0) } else { Parallelism::None });
+}
+
+fn product<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool, threads: Parallelism) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     assert_eq!(rhs.rows, k, "inner dimensions of a matrix product");
     assert_eq!(dst.len(), m * n, "size of the result of a matrix product");
@@ -92,26 +97,13 @@ pub(crate) fn matmul<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>,
             false,
             false,
             false,
-            Parallelism::None,
+            threads,
         );
     }
 }
 
-/// As [`matmul`], with blocks of rows spread over the threads. The blocks depend on the shapes alone.
-pub(crate) fn matmul_parallel<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
-    let (m, n) = (lhs.rows, rhs.cols);
-    assert_eq!(dst.len(), m * n, "size of the result of a matrix product");
-    let work = m * n * lhs.cols;
-    let block = if work < 1 << 16 { m } else { m.div_ceil(8).clamp(4, 128) };
-    if m <= block || n == 0 {
-        return matmul(dst, lhs, rhs, accumulate);
-    }
-    dst.par_chunks_mut(block * n).enumerate().for_each(|(i, dst)| {
-        matmul(dst, lhs.rows(i * block, dst.len() / n), rhs, accumulate);
-    });
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -143,6 +135,26 @@ mod tests {
                 for ((a, b), c) in one.iter().zip(&expected).zip(&many) {
                     assert!((a - b).abs() < 1e-9 && (c - b - 1.0).abs() < 1e-9, "{m}x{k}x{n}: {a} {b} {c}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        fn bits<T: Real>(numbers: &[T], (m, k, n): (usize, usize, usize), threads: usize) -> Vec<T> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut dst = vec![T::one(); m * n];
+            let (lhs, rhs) =
+                (View::row_major(&numbers[..m * k], k, m).t(), View::row_major(&numbers[7..7 + k * n], k, n));
+            pool.install(|| matmul_parallel(&mut dst, lhs, rhs, true));
+            dst
+        }
+        let wide: Vec<f64> = (0..600_000).map(|i| ((i * 37) % 1013) as f64 / 101.0 - 5.0).collect();
+        let single: Vec<f32> = wide.iter().map(|x| *x as f32).collect();
+        for shape in [(64, 64, 65), (300, 17, 260), (1000, 512, 10), (3, 2000, 90), (257, 513, 129)] {
+            let (one, one_single) = (bits(&wide, shape, 1), bits(&single, shape, 1));
+            for threads in [2, 3, 8] {
+                assert!(bits(&wide, shape, threads) == one && bits(&single, shape, threads) == one_single, "{shape:?}");
             }
         }
     }

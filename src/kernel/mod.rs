@@ -1,12 +1,15 @@
-//! CPU kernels: matrix products, patches of images, pooling.
+//! CPU kernels: matrix products, patches of images, pooling, activations.
 //!
 //! Everything here works on slices and is deterministic whatever the number of threads: work is cut into pieces whose
 //! size depends on the shapes alone, and each piece is computed by one thread in one order.
 
+pub(crate) mod activation;
 pub(crate) mod matmul;
+pub(crate) mod memory;
 pub(crate) mod outer;
 pub(crate) mod patches;
 pub(crate) mod pool;
+pub(crate) mod update;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 
@@ -16,16 +19,44 @@ pub(crate) trait Real: WithDType + num_traits::Float + std::iter::Sum + Default 
     const UNIT_ROUNDOFF: f64;
     /// Norms whose products of four neither overflow nor lose digits to underflow that their roundings would not lose.
     const FOURTH_POWERS: std::ops::Range<f64>;
+
+    /// The hyperbolic tangent of every element.
+    fn tanh_of(xs: &[Self], ys: &mut [Self]);
+
+    /// All elements of a storage of this type, to be changed.
+    fn elements_of(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
 
 impl Real for f32 {
     const UNIT_ROUNDOFF: f64 = 5.960_464_477_539_063e-8;
     const FOURTH_POWERS: std::ops::Range<f64> = 1e-15..1e15;
+
+    fn tanh_of(xs: &[Self], ys: &mut [Self]) {
+        activation::tanh_f32(xs, ys);
+    }
+
+    fn elements_of(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+        match storage {
+            CpuStorage::F32(elements) => Ok(elements),
+            _ => bail!("a tensor of f32 was expected"),
+        }
+    }
 }
 
 impl Real for f64 {
     const UNIT_ROUNDOFF: f64 = 1.110_223_024_625_156_5e-16;
     const FOURTH_POWERS: std::ops::Range<f64> = 1e-70..1e70;
+
+    fn tanh_of(xs: &[Self], ys: &mut [Self]) {
+        ys.iter_mut().zip(xs).for_each(|(y, x)| *y = x.tanh());
+    }
+
+    fn elements_of(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+        match storage {
+            CpuStorage::F64(elements) => Ok(elements),
+            _ => bail!("a tensor of f64 was expected"),
+        }
+    }
 }
 
 /// Calls a generic kernel with the element type of a tensor.

@@ -56,9 +56,7 @@ impl<'a, T: Real> Outer<'a, T> {
             Inputs::Images { pixels, patches } => {
                 let size = self.d / patches.area() * patches.height * patches.width;
                 let image = &pixels[(example * self.groups + group) * size..][..size];
-                scratch.resize(self.d * self.positions, T::default());
-                patches.gather(image, scratch);
-                View::row_major(scratch, self.d, self.positions).t()
+                patches.gather(image, scratch).t()
             }
         }
     }
@@ -147,6 +145,31 @@ impl<'a, T: Real> Outer<'a, T> {
         let mut sum = vec![0.0; self.size()];
         matmul_parallel(&mut sum, View::row_major(&scaled, n, self.p).t(), View::row_major(&rows, n, self.d), false);
         sum
+    }
+
+    /// The sum over examples of the gradients `(groups p, d)`, in the element type: for training without privacy.
+    pub(crate) fn total(&self) -> Vec<T> {
+        let mut total = vec![T::default(); self.size()];
+        if let Inputs::Rows(rows) = self.inputs {
+            let n = self.batch * self.positions;
+            let g = View::row_major(self.cotangents, n, self.p).t();
+            matmul_parallel(&mut total, g, View::row_major(rows, n, self.d), false);
+            return total;
+        }
+        let examples: Vec<usize> = (0..self.batch).collect();
+        let sums = examples.par_chunks(EXAMPLES_PER_SUM).map_init(Vec::new, |scratch, examples| {
+            let mut sum = vec![T::default(); self.size()];
+            for &example in examples {
+                for (group, sum) in sum.chunks_exact_mut(self.p * self.d).enumerate() {
+                    matmul(sum, self.g(example, group), self.a(example, group, scratch), true);
+                }
+            }
+            sum
+        });
+        for sum in sums.collect::<Vec<_>>() {
+            total.iter_mut().zip(sum).for_each(|(total, part)| *total += part);
+        }
+        total
     }
 
     fn weighted_images_product(&self, weights: &[f64]) -> Vec<f64> {

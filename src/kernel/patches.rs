@@ -1,6 +1,7 @@
 //! Patches of images: the matrix that turns a convolution into a product, and its transpose.
 
 use super::Real;
+use super::matmul::View;
 
 /// Where the patches of a convolution or pooling lie in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +51,30 @@ impl Patches {
         }
     }
 
-    /// Writes the patches of `image` `(channels, height, width)` into `out` `(channels * area, rows * cols)`.
-    pub(crate) fn gather<T: Real>(&self, image: &[T], out: &mut [T]) {
-        let Some((rows, cols)) = self.output() else { return };
+    /// Whether patches are stored one after another, each as it lies in the image: cheaper where their elements lie closer
+    /// together than neighbouring patches do.
+    fn by_position(&self) -> bool {
+        self.stride > 1 && self.dilation == 1
+    }
+
+    /// The patches of `image` `(channels, height, width)` as a matrix `(channels * area, rows * cols)`, kept in `scratch`.
+    pub(crate) fn gather<'s, T: Real>(&self, image: &[T], scratch: &'s mut Vec<T>) -> View<'s, T> {
+        let (rows, cols) = self.output().unwrap_or((0, 0));
         let (pixels, positions) = (self.height * self.width, rows * cols);
-        out.fill(T::default());
-        for (image, out) in image.chunks_exact(pixels).zip(out.chunks_exact_mut(self.area() * positions)) {
+        let d = image.len() / pixels.max(1) * self.area();
+        scratch.clear();
+        scratch.resize(d * positions, T::default());
+        if self.by_position() {
+            let patches = (scratch.chunks_exact_mut(d.max(1)), image);
+            self.rows(patches.0, |row, start, inside, patch| {
+                for (channel, patch) in patches.1.chunks_exact(pixels).zip(patch.chunks_exact_mut(self.area())) {
+                    let to = &mut patch[row * self.kernel.1..][..self.kernel.1];
+                    copy(&mut to[inside.clone()], &channel[start..]);
+                }
+            });
+            return View::row_major(scratch, positions, d).t();
+        }
+        for (image, out) in image.chunks_exact(pixels).zip(scratch.chunks_exact_mut(self.area() * positions)) {
             self.runs((rows, cols), |element, y, x, count, start| {
                 let out = &mut out[element * positions + y * cols + x..][..count];
                 if self.stride == 1 {
@@ -67,19 +86,60 @@ impl Patches {
                 }
             });
         }
+        View::row_major(scratch, d, positions)
     }
 
-    /// The transpose of [`Self::gather`]: adds every patch element onto the pixel it came from.
-    pub(crate) fn scatter<T: Real>(&self, patches: &[T], image: &mut [T]) {
-        let Some((rows, cols)) = self.output() else { return };
+    /// The transpose of [`Self::gather`]: `write` fills the matrix `(channels * area, rows * cols)`, given as the matrix to
+    /// write to and whether that is transposed, and every element is added onto the pixel it came from.
+    pub(crate) fn scatter<T: Real>(&self, image: &mut [T], scratch: &mut Vec<T>, write: impl FnOnce(&mut [T], bool)) {
+        let (rows, cols) = self.output().unwrap_or((0, 0));
         let (pixels, positions) = (self.height * self.width, rows * cols);
-        for (image, patches) in image.chunks_exact_mut(pixels).zip(patches.chunks_exact(self.area() * positions)) {
-            self.runs((rows, cols), |element, y, x, count, start| {
-                let patches = &patches[element * positions + y * cols + x..][..count];
-                for (value, pixel) in patches.iter().zip(image[start..].iter_mut().step_by(self.stride)) {
-                    *pixel += *value;
+        let d = image.len() / pixels.max(1) * self.area();
+        scratch.resize(d * positions, T::default());
+        write(scratch, self.by_position());
+        if self.by_position() {
+            self.rows(scratch.chunks_exact_mut(d.max(1)), |row, start, inside, patch| {
+                for (channel, patch) in image.chunks_exact_mut(pixels).zip(patch.chunks_exact(self.area())) {
+                    let from = &patch[row * self.kernel.1..][..self.kernel.1][inside.clone()];
+                    channel[start..][..from.len()].iter_mut().zip(from).for_each(|(pixel, value)| *pixel += *value);
                 }
             });
+            return;
+        }
+        for (image, patches) in image.chunks_exact_mut(pixels).zip(scratch.chunks_exact(self.area() * positions)) {
+            self.runs((rows, cols), |element, y, x, count, start| {
+                let patches = &patches[element * positions + y * cols + x..][..count];
+                let pixels = &mut image[start..];
+                if self.stride == 1 {
+                    pixels[..count].iter_mut().zip(patches).for_each(|(pixel, value)| *pixel += *value);
+                } else {
+                    pixels.iter_mut().step_by(self.stride).zip(patches).for_each(|(pixel, value)| *pixel += *value);
+                }
+            });
+        }
+    }
+
+    /// Calls `f(kernel row, first pixel, elements of that row inside the image, patch)` for every row of every patch.
+    fn rows<'p, T: 'p>(
+        &self,
+        mut patches: impl Iterator<Item = &'p mut [T]>,
+        mut f: impl FnMut(usize, usize, std::ops::Range<usize>, &mut [T]),
+    ) {
+        let (rows, cols) = self.output().unwrap_or((0, 0));
+        for y in 0..rows {
+            for x in 0..cols {
+                let Some(patch) = patches.next() else { return };
+                // Elements kx with 0 <= x stride + kx - padding < width.
+                let left = (x * self.stride) as isize - self.padding as isize;
+                let first = left.min(0).unsigned_abs().min(self.kernel.1);
+                let end = (self.width as isize - left).clamp(0, self.kernel.1 as isize) as usize;
+                for ky in 0..self.kernel.0 {
+                    let Some(iy) = (y * self.stride + ky).checked_sub(self.padding) else { continue };
+                    if iy < self.height && first < end {
+                        f(ky, iy * self.width + left.max(0) as usize, first..end, patch);
+                    }
+                }
+            }
         }
     }
 
@@ -99,6 +159,25 @@ impl Patches {
             }
         }
         pixels
+    }
+}
+
+/// Copies the first pixels. Lengths of usual kernels are known to the compiler, which then moves them at once.
+fn copy<T: Copy>(to: &mut [T], from: &[T]) {
+    fn fixed<T: Copy, const N: usize>(to: &mut [T], from: &[T]) {
+        if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
+            *to = *from;
+        }
+    }
+    match to.len() {
+        2 => fixed::<T, 2>(to, from),
+        3 => fixed::<T, 3>(to, from),
+        4 => fixed::<T, 4>(to, from),
+        5 => fixed::<T, 5>(to, from),
+        6 => fixed::<T, 6>(to, from),
+        7 => fixed::<T, 7>(to, from),
+        8 => fixed::<T, 8>(to, from),
+        n => to.copy_from_slice(&from[..n]),
     }
 }
 
@@ -129,8 +208,9 @@ mod tests {
         for p in shapes() {
             let (rows, cols) = p.output().unwrap();
             let image: Vec<f64> = (0..2 * p.height * p.width).map(|i| (i + 1) as f64).collect();
-            let mut got = vec![-1.0; 2 * p.area() * rows * cols];
-            p.gather(&image, &mut got);
+            let mut scratch = vec![-1.0; 3];
+            let got: Vec<f64> = p.gather(&image, &mut scratch).iter().collect();
+            assert_eq!(got.len(), 2 * p.area() * rows * cols);
             for (i, value) in got.iter().enumerate() {
                 let (channel, rest) = (i / (p.area() * rows * cols), i % (p.area() * rows * cols));
                 let (element, position) = (rest / (rows * cols), rest % (rows * cols));
@@ -154,11 +234,17 @@ mod tests {
         for p in shapes() {
             let (rows, cols) = p.output().unwrap();
             let image: Vec<f64> = (0..p.height * p.width).map(|i| ((i * 7) % 5) as f64 - 2.0).collect();
-            let patches: Vec<f64> = (0..p.area() * rows * cols).map(|i| ((i * 3) % 11) as f64 - 5.0).collect();
-            let mut gathered = vec![0.0; patches.len()];
-            p.gather(&image, &mut gathered);
+            let (d, positions) = (p.area(), rows * cols);
+            let patches: Vec<f64> = (0..d * positions).map(|i| ((i * 3) % 11) as f64 - 5.0).collect();
+            let mut scratch = Vec::new();
+            let gathered: Vec<f64> = p.gather(&image, &mut scratch).iter().collect();
             let mut scattered = vec![0.0; image.len()];
-            p.scatter(&patches, &mut scattered);
+            p.scatter(&mut scattered, &mut scratch, |matrix, transposed| {
+                let patches = View::row_major(&patches, d, positions);
+                let patches: Vec<f64> =
+                    if transposed { patches.t().iter().collect() } else { patches.iter().collect() };
+                matrix.copy_from_slice(&patches);
+            });
             let left: f64 = gathered.iter().zip(&patches).map(|(a, b)| a * b).sum();
             let right: f64 = scattered.iter().zip(&image).map(|(a, b)| a * b).sum();
             assert_eq!(left, right, "{p:?}");

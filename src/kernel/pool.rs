@@ -13,77 +13,106 @@ pub(crate) enum Pooling {
     Average,
 }
 
-/// The window of every output position: its first pixel, and the kernel inside the image.
-fn windows(p: &Patches) -> impl Iterator<Item = usize> + '_ {
-    let (rows, cols) = p.output().unwrap_or((0, 0));
-    (0..rows).flat_map(move |y| (0..cols).map(move |x| y * p.stride * p.width + x * p.stride))
+/// Every element of the kernel, row after row.
+fn offsets(p: &Patches) -> impl Iterator<Item = (usize, usize)> {
+    let (height, width) = p.kernel;
+    (0..height).flat_map(move |ky| (0..width).map(move |kx| (ky, kx)))
 }
 
-/// The pixel a max-pooling takes: the first of the largest, or the first NaN.
-fn argmax<T: Real>(image: &[T], p: &Patches, first: usize) -> usize {
-    let mut best = first;
-    for ky in 0..p.kernel.0 {
-        for pixel in first + ky * p.width..first + ky * p.width + p.kernel.1 {
-            if image[best].is_nan() {
-                return best;
-            }
-            if image[pixel] > image[best] || image[pixel].is_nan() {
-                best = pixel;
-            }
-        }
-    }
-    best
+/// The pixels that one row of windows has at one element of the kernel, every `stride`-th of which belongs to a window.
+fn pixels<'a, T>(image: &'a [T], p: &Patches, (ky, kx): (usize, usize), row: usize, cols: usize) -> &'a [T] {
+    &image[(row * p.stride + ky) * p.width + kx..][..(cols - 1) * p.stride + 1]
 }
 
 /// Pools images `(images, height, width)` into `(images, rows, cols)`. `patches` has no padding and no dilation.
 pub(crate) fn forward<T: Real>(images: &[T], p: &Patches, pooling: Pooling) -> Vec<T> {
     let (rows, cols) = p.output().unwrap_or((0, 0));
-    let (pixels, outputs) = (p.height * p.width, rows * cols);
-    let mut out = vec![T::default(); images.len() / pixels.max(1) * outputs];
+    let (area, outputs) = (p.height * p.width, rows * cols);
+    let mut out = vec![T::default(); images.len() / area.max(1) * outputs];
     if out.is_empty() {
         return out;
     }
-    let area = T::from_f64(p.area() as f64);
-    out.par_chunks_mut(outputs).zip(images.par_chunks(pixels)).for_each(|(out, image)| {
-        for (out, first) in out.iter_mut().zip(windows(p)) {
-            *out = match pooling {
-                Pooling::Max => image[argmax(image, p, first)],
-                Pooling::Average => {
-                    let rows = (0..p.kernel.0).map(|ky| &image[first + ky * p.width..][..p.kernel.1]);
-                    rows.flatten().copied().sum::<T>() / area
+    let share = T::from_f64(1.0 / p.area() as f64);
+    out.par_chunks_mut(outputs).zip(images.par_chunks(area)).for_each(|(out, image)| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+                    for (k, offset) in offsets(p).enumerate() {
+                        let pixels = pixels(image, p, offset, row, cols);
+                        match (pooling, k) {
+                            (_, 0) => each(out, pixels, p.stride, |out, x| *out = x),
+                            // The first of the largest, or the first NaN.
+                            (Pooling::Max, _) => each(out, pixels, p.stride, |best, x| {
+                                let replaced = !(x <= *best) & (*best == *best);
+                                *best = if replaced { x } else { *best };
+                            }),
+                            (Pooling::Average, _) => each(out, pixels, p.stride, |out, x| *out += x),
+                        }
+                    }
+                    if pooling == Pooling::Average {
+                        out.iter_mut().for_each(|out| *out = *out * share);
+                    }
                 }
-            };
-        }
+            },
+        );
     });
     out
 }
 
-/// The cotangent of the images, given that of the pooled images.
-pub(crate) fn backward<T: Real>(images: &[T], cotangents: &[T], p: &Patches, pooling: Pooling) -> Vec<T> {
+/// Calls `f` with every output of a row and its pixel.
+#[inline(always)]
+fn each<T: Copy>(out: &mut [T], pixels: &[T], stride: usize, mut f: impl FnMut(&mut T, T)) {
+    match stride {
+        1 => out.iter_mut().zip(pixels).for_each(|(out, x)| f(out, *x)),
+        _ => out.iter_mut().zip(pixels.iter().step_by(stride)).for_each(|(out, x)| f(out, *x)),
+    }
+}
+
+/// The cotangent of the images, given the pooled images and their cotangent.
+pub(crate) fn backward<T: Real>(images: &[T], pooled: &[T], cotangents: &[T], p: &Patches, pooling: Pooling) -> Vec<T> {
     let (rows, cols) = p.output().unwrap_or((0, 0));
-    let (pixels, outputs) = (p.height * p.width, rows * cols);
+    let (area, outputs) = (p.height * p.width, rows * cols);
     let mut out = vec![T::default(); images.len()];
     if out.is_empty() || outputs == 0 {
         return out;
     }
-    let area = T::from_f64(p.area() as f64);
-    let images = images.par_chunks(pixels).zip(cotangents.par_chunks(outputs));
-    out.par_chunks_mut(pixels).zip(images).for_each(|(out, (image, cotangents))| {
-        for (g, first) in cotangents.iter().zip(windows(p)) {
-            match pooling {
-                Pooling::Max => {
-                    let pixel = argmax(image, p, first);
-                    out[pixel] += *g;
-                }
-                Pooling::Average => {
-                    for ky in 0..p.kernel.0 {
-                        for out in &mut out[first + ky * p.width..][..p.kernel.1] {
-                            *out += *g / area;
+    let share = T::from_f64(1.0 / p.area() as f64);
+    let inputs = images.par_chunks(area).zip(pooled.par_chunks(outputs).zip(cotangents.par_chunks(outputs)));
+    out.par_chunks_mut(area).zip(inputs).for_each_init(Vec::new, |left, (out, (image, (pooled, cotangents)))| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let pairs = pooled.chunks_exact(cols).zip(cotangents.chunks_exact(cols));
+                for (row, (pooled, cotangents)) in pairs.enumerate() {
+                    // What of each output's cotangent has not yet gone to a pixel.
+                    left.clear();
+                    left.extend_from_slice(cotangents);
+                    for (ky, kx) in offsets(p) {
+                        let start = (row * p.stride + ky) * p.width + kx;
+                        let end = start + (cols - 1) * p.stride + 1;
+                        let (out, image) = (&mut out[start..end], &image[start..end]);
+                        match pooling {
+                            Pooling::Max => {
+                                let taken =
+                                    out.iter_mut().zip(image).step_by(p.stride).zip(pooled).zip(left.iter_mut());
+                                for (((out, x), y), g) in taken {
+                                    // The first pixel equal to the largest, or the first NaN.
+                                    let here = (*x == *y) | (*x != *x);
+                                    *out += if here { *g } else { T::zero() };
+                                    *g = if here { T::zero() } else { *g };
+                                }
+                            }
+                            Pooling::Average => {
+                                for (out, g) in out.iter_mut().step_by(p.stride).zip(left.iter()) {
+                                    *out += *g * share;
+                                }
+                            }
                         }
                     }
                 }
-            }
-        }
+            },
+        );
     });
     out
 }
@@ -99,9 +128,10 @@ mod tests {
         let image = [1.0f64, 2.0, 2.0, 0.0, 2.0, 1.0, 5.0, 0.0, 4.0];
         assert_eq!(forward(&image, &P, Pooling::Max), [2.0, 2.0, 5.0, 4.0]);
         assert_eq!(forward(&image, &P, Pooling::Average), [1.25, 1.75, 1.75, 1.75]);
-        let max = backward(&image, &[1.0, 1.0, 1.0, 1.0], &P, Pooling::Max);
+        let pooled = [2.0, 2.0, 5.0, 4.0];
+        let max = backward(&image, &pooled, &[1.0, 1.0, 1.0, 1.0], &P, Pooling::Max);
         assert_eq!(max, [0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
-        let average = backward(&image, &[4.0, 0.0, 0.0, 4.0], &P, Pooling::Average);
+        let average = backward(&image, &pooled, &[4.0, 0.0, 0.0, 4.0], &P, Pooling::Average);
         assert_eq!(average, [1.0, 1.0, 0.0, 1.0, 2.0, 1.0, 0.0, 1.0, 1.0]);
     }
 

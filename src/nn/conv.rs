@@ -240,20 +240,17 @@ impl ConvOp {
             None => None,
         };
         let images = xs.par_chunks(s.groups * s.image);
-        ys.par_chunks_mut(s.groups * s.p * s.positions).zip(images).for_each_init(
-            || vec![T::default(); s.d * s.positions],
-            |patches, (ys, image)| {
-                if let Some(bias) = &bias {
-                    ys.chunks_exact_mut(s.positions).zip(bias).for_each(|(ys, bias)| ys.fill(*bias));
-                }
-                for group in 0..s.groups {
-                    self.patches.gather(&image[group * s.image..][..s.image], patches);
-                    let weight = View::row_major(&weight[group * s.p * s.d..][..s.p * s.d], s.p, s.d);
-                    let ys = &mut ys[group * s.p * s.positions..][..s.p * s.positions];
-                    matmul(ys, weight, View::row_major(patches, s.d, s.positions), true);
-                }
-            },
-        );
+        ys.par_chunks_mut(s.groups * s.p * s.positions).zip(images).for_each_init(Vec::new, |scratch, (ys, image)| {
+            if let Some(bias) = &bias {
+                ys.chunks_exact_mut(s.positions).zip(bias).for_each(|(ys, bias)| ys.fill(*bias));
+            }
+            for group in 0..s.groups {
+                let patches = self.patches.gather(&image[group * s.image..][..s.image], scratch);
+                let weight = View::row_major(&weight[group * s.p * s.d..][..s.p * s.d], s.p, s.d);
+                let ys = &mut ys[group * s.p * s.positions..][..s.p * s.positions];
+                matmul(ys, weight, patches, true);
+            }
+        });
         Ok(T::to_cpu_storage_owned(ys))
     }
 
@@ -264,17 +261,20 @@ impl ConvOp {
             return Ok(images);
         }
         let cotangents = cotangents.par_chunks(s.groups * s.p * s.positions);
-        images.par_chunks_mut(s.groups * s.image).zip(cotangents).for_each_init(
-            || vec![T::default(); s.d * s.positions],
-            |patches, (image, g)| {
-                for group in 0..s.groups {
-                    let weight = View::row_major(&weight[group * s.p * s.d..][..s.p * s.d], s.p, s.d);
-                    let g = View::row_major(&g[group * s.p * s.positions..][..s.p * s.positions], s.p, s.positions);
-                    matmul(patches, weight.t(), g, false);
-                    self.patches.scatter(patches, &mut image[group * s.image..][..s.image]);
-                }
-            },
-        );
+        images.par_chunks_mut(s.groups * s.image).zip(cotangents).for_each_init(Vec::new, |scratch, (image, g)| {
+            for group in 0..s.groups {
+                let weight = View::row_major(&weight[group * s.p * s.d..][..s.p * s.d], s.p, s.d);
+                let g = View::row_major(&g[group * s.p * s.positions..][..s.p * s.positions], s.p, s.positions);
+                let image = &mut image[group * s.image..][..s.image];
+                self.patches.scatter(image, scratch, |patches, transposed| {
+                    if transposed {
+                        matmul(patches, g.t(), weight, false);
+                    } else {
+                        matmul(patches, weight.t(), g, false);
+                    }
+                });
+            }
+        });
         Ok(images)
     }
 }

@@ -1,13 +1,15 @@
 //! Layers with per-example gradients, under the names, configurations and parameter paths of candle-nn.
 //!
 //! A layer's `forward` takes the [`Tape`]: during training it leaves there what its per-example rule needs, and with
-//! [`Tape::off`] it only computes. Operations without parameters (`tanh`, `relu`, `reshape`, softmax, ..) are candle's own.
+//! [`Tape::off`] it only computes. Operations without parameters (`reshape`, softmax, ..) may be candle's own.
 
+mod activation;
 mod conv;
 mod linear;
 mod parameters;
 mod pool;
 
+pub use activation::Activation;
 pub use conv::{Conv2d, Conv2dConfig, conv2d, conv2d_no_bias};
 pub use linear::{Linear, linear, linear_no_bias};
 pub use parameters::Parameters;
@@ -23,26 +25,6 @@ pub trait Layer: Send + Sync {
     /// # Errors
     /// When the shape does not fit.
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor>;
-}
-
-/// Element-wise functions without parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activation {
-    /// Hyperbolic tangent: bounded activations keep gradients small, which clipping rewards (Papernot et al. 2021).
-    #[default]
-    Tanh,
-    /// `max(x, 0)`.
-    Relu,
-}
-
-impl Layer for Activation {
-    fn forward(&self, xs: &Tensor, _tape: &Tape) -> Result<Tensor> {
-        match self {
-            Self::Tanh => xs.tanh(),
-            Self::Relu => xs.relu(),
-        }
-    }
 }
 
 /// `(batch, ..)` to `(batch, product of the rest)`.

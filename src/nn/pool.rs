@@ -83,12 +83,17 @@ impl CustomOp1 for PoolOp {
         Ok((dispatch!(xs.dtype(), run(self, xs, layout))?, self.shape.clone()))
     }
 
-    fn bwd(&self, xs: &Tensor, _ys: &Tensor, cotangent: &Tensor) -> Result<Option<Tensor>> {
-        fn run<T: Real>(op: &PoolOp, xs: &Tensor, cotangent: &Tensor) -> Result<Tensor> {
-            let images =
-                read(xs, |xs: &[T]| read(&cotangent.contiguous()?, |g| Ok(backward(xs, g, &op.patches, op.pooling))))?;
+    fn bwd(&self, xs: &Tensor, ys: &Tensor, cotangent: &Tensor) -> Result<Option<Tensor>> {
+        fn run<T: Real>(op: &PoolOp, xs: &Tensor, ys: &Tensor, cotangent: &Tensor) -> Result<Tensor> {
+            let cotangent = cotangent.contiguous()?;
+            let images = read(xs, |xs: &[T]| {
+                read(ys, |ys| read(&cotangent, |g| Ok(backward(xs, ys, g, &op.patches, op.pooling))))
+            })?;
             Tensor::from_vec(images, xs.shape(), xs.device())
         }
-        Ok(Some(dispatch!(xs.dtype(), run(self, xs, cotangent))?))
+        if !xs.track_op() {
+            return Ok(None);
+        }
+        Ok(Some(dispatch!(xs.dtype(), run(self, xs, ys, cotangent))?))
     }
 }

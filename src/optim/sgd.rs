@@ -1,6 +1,7 @@
 //! Stochastic gradient descent with momentum.
 
 use super::Optimizer;
+use crate::kernel::update::update;
 use crate::nn::Parameters;
 use crate::noise::Release;
 use crate::{Error, Result};
@@ -42,13 +43,17 @@ impl Optimizer for Sgd {
     fn step(&mut self, parameters: &Parameters, release: Release) -> Result<()> {
         let mut direction = release.into_gradient();
         if self.config.momentum > 0.0 {
-            for (velocity, gradient) in self.velocity.iter().zip(&mut direction) {
-                *gradient = ((velocity * self.config.momentum)? + &*gradient)?;
+            if self.velocity.is_empty() {
+                self.velocity = direction;
+            } else {
+                for (velocity, gradient) in self.velocity.iter().zip(&direction) {
+                    update(velocity, self.config.momentum, gradient, 1.0)?;
+                }
             }
-            self.velocity.clone_from(&direction);
+            direction = self.velocity.clone();
         }
-        for ((_, variable), direction) in parameters.iter().zip(direction) {
-            variable.set(&(variable.as_tensor() - (direction * self.config.learning_rate)?)?)?;
+        for ((_, variable), direction) in parameters.iter().zip(&direction) {
+            update(variable.as_tensor(), 1.0, direction, -self.config.learning_rate)?;
         }
         Ok(())
     }

@@ -3,11 +3,13 @@
 mod directory;
 mod memory;
 mod statement;
+mod twin;
 mod verify;
 
 pub use directory::{RunDirectory, model_file};
 pub use memory::peak_memory;
 pub use statement::statement;
+pub use twin::Twin;
 pub use verify::{Verified, verify};
 
 use crate::data::{Dataset, Schema};

@@ -145,6 +145,22 @@ fn json_is_one_document_with_the_fields_scripts_rely_on_and_the_budget_kept() {
 }
 
 #[test]
+fn the_twin_without_privacy_says_so_and_keeps_nothing() {
+    let here = here();
+    let twin = json(here.path(), "train --data small.csv --holdout 0.2 --epochs 20 --no-privacy");
+    assert!(twin["privacy"].is_null() && twin["warning"].as_str().unwrap().starts_with("not private"), "{twin}");
+    assert!(number(&twin, "/utility/test_accuracy") > 0.9, "{twin}");
+    assert!(number(&twin, "/cost/examples_per_second") > 0.0);
+    let text = ok(here.path(), "train --data small.csv --epochs 2 --no-privacy").stdout;
+    assert!(text.starts_with("NO PRIVACY\n") && !text.contains("epsilon"), "{text}");
+    for flags in ["--epsilon 1", "--noise-multiplier 2", "--out run"] {
+        let refused = dpsgd(here.path(), &words(&format!("train --data small.csv --no-privacy {flags}")));
+        assert_eq!(refused.code, Some(2), "{flags}: {}", refused.stderr);
+    }
+    assert_eq!(entries(here.path()), ["small.csv"]);
+}
+
+#[test]
 fn a_given_noise_stops_before_the_step_that_would_exceed_the_budget() {
     let here = here();
     let report =

@@ -268,3 +268,28 @@ fn a_checkpoint_does_not_print_its_key() {
     let trainer = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd).unwrap();
     assert_eq!(format!("{:?}", trainer.checkpoint(&()).unwrap()), "Checkpoint { step: 0, .. }");
 }
+
+#[test]
+fn the_twin_draws_the_same_batches_and_has_no_guarantee_to_state() {
+    let plan = draft(40).with_noise(noise(1.0)).unwrap();
+    let (key, data, run) = (Key::from_seed(9), data(40), Run::default());
+    let examples = |private: bool| {
+        let (parameters, model) = built(Architecture::Mlp, DType::F32);
+        let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.1, momentum: 0.9 }).unwrap());
+        let trainer = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd).unwrap();
+        let mut trainer = if private { trainer } else { trainer.without_privacy() };
+        let mut sizes = Vec::new();
+        trainer
+            .train(|progress| {
+                sizes.push((progress.clipping.examples, progress.clipping.clipped > 0));
+                Ok(Wish::Continue)
+            })
+            .unwrap();
+        (sizes, plan.epsilon(&trainer.ledger().event()).is_ok())
+    };
+    let (private, twin) = (examples(true), examples(false));
+    let sizes = |steps: &[(usize, bool)]| steps.iter().map(|(size, _)| *size).collect::<Vec<_>>();
+    assert_eq!(sizes(&private.0), sizes(&twin.0));
+    assert!(private.0.iter().any(|(_, clipped)| *clipped) && !twin.0.iter().any(|(_, clipped)| *clipped));
+    assert!(private.1 && !twin.1, "a run without noise stated an epsilon");
+}

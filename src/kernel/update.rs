@@ -1,0 +1,75 @@
+//! Updates in place.
+
+use super::{Real, dispatch, slice};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use rayon::prelude::*;
+
+/// `target = keep target + add source`, element by element and rounded as written.
+///
+/// On the CPU nothing is allocated. `target` must own its storage: whoever shares it sees the new values.
+pub(crate) fn update(target: &Tensor, keep: f64, source: &Tensor, add: f64) -> Result<()> {
+    if !target.device().is_cpu() {
+        return target.slice_set(&((target * keep)? + (source * add)?)?, 0, 0);
+    }
+    target.inplace_op2(&source.contiguous()?, &Update { keep, add })
+}
+
+struct Update {
+    keep: f64,
+    add: f64,
+}
+
+/// Elements a thread takes at a time.
+const CHUNK: usize = 1 << 14;
+
+impl InplaceOp2 for Update {
+    fn name(&self) -> &'static str {
+        "dpsgd-update"
+    }
+
+    fn cpu_fwd(&self, target: &mut CpuStorage, tl: &Layout, source: &CpuStorage, sl: &Layout) -> Result<()> {
+        fn run<T: Real>(
+            op: &Update,
+            target: &mut CpuStorage,
+            tl: &Layout,
+            source: &CpuStorage,
+            sl: &Layout,
+        ) -> Result<()> {
+            let source: &[T] = slice(source, sl)?;
+            let Some((start, end)) = tl.contiguous_offsets() else {
+                bail!("an update of a tensor that is not contiguous")
+            };
+            let target = &mut T::elements_of(target)?[start..end];
+            if target.len() != source.len() {
+                bail!("an update of {} elements with {}", target.len(), source.len());
+            }
+            let (keep, add) = (T::from_f64(op.keep), T::from_f64(op.add));
+            target.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK)).for_each(|(target, source)| {
+                for (target, source) in target.iter_mut().zip(source) {
+                    *target = keep * *target + add * *source;
+                }
+            });
+            Ok(())
+        }
+        dispatch!(source.dtype(), run(self, target, tl, source, sl))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn a_tensor_is_updated_where_it_is() {
+        let target = Tensor::from_vec(vec![1.0_f32, 2.0, 3.0, 4.0], (2, 2), &Device::Cpu).unwrap();
+        let shared = target.clone();
+        let source = Tensor::from_vec(vec![10.0_f32, 20.0, 30.0, 40.0], (2, 2), &Device::Cpu).unwrap();
+        update(&target, 0.5, &source.t().unwrap(), -1.0).unwrap();
+        assert_eq!(shared.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [-9.5, -29.0, -18.5, -38.0]);
+        assert!(update(&target, 1.0, &source.narrow(0, 0, 1).unwrap(), 1.0).is_err());
+        assert!(update(&target, 1.0, &source.to_dtype(candle_core::DType::F64).unwrap(), 1.0).is_err());
+    }
+}
