@@ -10,6 +10,7 @@ mod naive;
 mod probe;
 mod recorded;
 mod rule;
+mod scale;
 mod tape;
 mod weight;
 
@@ -20,6 +21,7 @@ pub use tape::{Engine, Kernels, Route, Tape};
 
 pub(crate) use bias::Bias;
 pub(crate) use rule::Rule;
+pub(crate) use scale::Scale;
 pub(crate) use tape::{Cotangent, check_parameter};
 pub(crate) use weight::{Inputs, Weight};
 

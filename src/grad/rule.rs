@@ -4,7 +4,7 @@
 //! forms it, or adds the gradients up with weights.
 
 use super::weight::sum_of_rows;
-use super::{Bias, Weight};
+use super::{Bias, Scale, Weight};
 use candle_core::{Result, Tensor};
 
 /// The rule of a record. A new kind of parameter is a new variant; the compiler names what is left to write.
@@ -12,6 +12,7 @@ use candle_core::{Result, Tensor};
 pub(crate) enum Rule {
     Weight(Weight),
     Bias(Bias),
+    Scale(Scale),
 }
 
 impl Rule {
@@ -20,6 +21,7 @@ impl Rule {
         match self {
             Self::Weight(weight) => weight.measure(cotangents),
             Self::Bias(bias) => bias.measure(cotangents),
+            Self::Scale(scale) => scale.measure(cotangents),
         }
     }
 
@@ -28,6 +30,7 @@ impl Rule {
         match self {
             Self::Weight(weight) => weight.instantiate(cotangents),
             Self::Bias(bias) => bias.instantiate(cotangents),
+            Self::Scale(scale) => scale.instantiate(cotangents),
         }
     }
 
@@ -36,6 +39,7 @@ impl Rule {
         match self {
             Self::Weight(weight) => weight.weighted_sum(cotangents, weights),
             Self::Bias(bias) => sum_of_rows(&bias.instantiate(cotangents)?, weights),
+            Self::Scale(scale) => sum_of_rows(&scale.instantiate(cotangents)?, weights),
         }
     }
 
@@ -52,6 +56,7 @@ impl Rule {
         Ok(match self {
             Self::Weight(weight) => Self::Weight(weight.select(rows)?),
             Self::Bias(bias) => Self::Bias(bias.clone()),
+            Self::Scale(scale) => Self::Scale(scale.select(rows)?),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! CPU kernels: matrix products, patches of images, pooling, activations.
+//! CPU kernels: matrix products, patches of images, pooling, activations, normalisation, recurrent cells, lookups.
 //!
 //! Everything here works on slices and is deterministic whatever the number of threads: work is cut into pieces whose
 //! size depends on the shapes alone, and each piece is computed by one thread in one order.
@@ -6,6 +6,7 @@
 pub(crate) mod activation;
 pub(crate) mod matmul;
 pub(crate) mod memory;
+pub(crate) mod norm;
 pub(crate) mod outer;
 pub(crate) mod patches;
 pub(crate) mod pool;

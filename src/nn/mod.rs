@@ -6,12 +6,17 @@
 mod activation;
 mod conv;
 mod linear;
+mod norm;
 mod parameters;
 mod pool;
 
 pub use activation::Activation;
 pub use conv::{Conv2d, Conv2dConfig, conv2d, conv2d_no_bias};
 pub use linear::{Linear, linear, linear_no_bias};
+pub use norm::{
+    GroupNorm, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, group_norm, instance_norm,
+    layer_norm, layer_norm_no_bias, rms_norm,
+};
 pub use parameters::Parameters;
 pub use pool::{AvgPool2d, MaxPool2d};
 

@@ -3,6 +3,8 @@
 //!
 //! A new layer is a new row of [`rows`].
 
+mod norm;
+
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use dpsgd::grad::{Engine, Kernels, PerExample, Recorded, Route, Tape, Weights, one_example_at_a_time};
 use dpsgd::model::Model;
@@ -25,7 +27,7 @@ struct Row {
 type Variables<'a> = dyn Fn(&str) -> Option<Tensor> + 'a;
 
 fn rows() -> Vec<Row> {
-    vec![
+    let mut rows = vec![
         Row {
             name: "linear",
             shape: &[6],
@@ -127,7 +129,9 @@ fn rows() -> Vec<Row> {
                 dense(&xs.flatten_from(1)?, var, "c.")
             },
         },
-    ]
+    ];
+    rows.extend(norm::rows());
+    rows
 }
 
 fn dense(xs: &Tensor, var: &Variables<'_>, path: &str) -> Result<Tensor> {
