@@ -11,6 +11,7 @@ pub(crate) mod outer;
 pub(crate) mod patches;
 pub(crate) mod pool;
 pub(crate) mod update;
+pub(crate) mod recurrent;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 

@@ -9,6 +9,7 @@ mod linear;
 mod norm;
 mod parameters;
 mod pool;
+mod rnn;
 
 pub use activation::Activation;
 pub use conv::{Conv2d, Conv2dConfig, conv2d, conv2d_no_bias};
@@ -19,6 +20,7 @@ pub use norm::{
 };
 pub use parameters::Parameters;
 pub use pool::{AvgPool2d, MaxPool2d};
+pub use rnn::{Gru, Last, Lstm, Nonlinearity, RecurrentConfig, Rnn, gru, lstm, rnn};
 
 use crate::grad::Tape;
 use candle_core::{Result, Tensor};

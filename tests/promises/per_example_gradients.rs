@@ -4,6 +4,7 @@
 //! A new layer is a new row of [`rows`].
 
 mod norm;
+mod recurrent;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use dpsgd::grad::{Engine, Kernels, PerExample, Recorded, Route, Tape, Weights, one_example_at_a_time};
@@ -131,6 +132,7 @@ fn rows() -> Vec<Row> {
         },
     ];
     rows.extend(norm::rows());
+    rows.extend(recurrent::rows());
     rows
 }
 
