@@ -48,6 +48,10 @@ impl std::fmt::Debug for Checkpoint {
 const FORMAT: u32 = 1;
 /// The header's only entry of ours.
 const HEADER: &str = "dpsgd";
+/// What the names of parameters begin with that the run trains.
+const TRAINED: &str = "parameter.";
+/// What the names of parameters begin with that the run leaves alone.
+const FROZEN: &str = "frozen.";
 
 impl Checkpoint {
     pub(crate) fn new(
@@ -68,7 +72,10 @@ impl Checkpoint {
             data: fingerprint(data)?,
             notes,
         };
-        let of_model = parameters.iter().map(|(name, var)| (format!("parameter.{name}"), var.as_tensor().clone()));
+        let of_model = parameters.tensors().into_iter().map(|(name, tensor)| {
+            let kind = if parameters.is_frozen(&name) { FROZEN } else { TRAINED };
+            (format!("{kind}{name}"), tensor)
+        });
         let of_optimizer = optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor));
         let tensors = of_model
             .chain(of_optimizer)
@@ -154,11 +161,23 @@ impl Checkpoint {
     }
 
     pub(crate) fn restore(&self, parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<()> {
-        let of_model = self
-            .tensors
-            .iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix("parameter.")?.to_string(), tensor.clone())));
-        parameters.load(&of_model.collect(), &self.path)?;
+        let mut of_model = HashMap::new();
+        for (name, tensor) in &self.tensors {
+            let (name, frozen) = match (name.strip_prefix(TRAINED), name.strip_prefix(FROZEN)) {
+                (Some(name), _) => (name, false),
+                (None, Some(name)) => (name, true),
+                (None, None) => continue,
+            };
+            // Going on with another set of parameters would release other sums under the noise of the same steps.
+            if parameters.is_frozen(name) != frozen {
+                let kind = |frozen| if frozen { "frozen" } else { "trained" };
+                let (then, now) = (kind(frozen), kind(!frozen));
+                let reason = format!("{name} was {then} in the run of the checkpoint and is {now} now");
+                return Err(Error::Refused { reason });
+            }
+            of_model.insert(name.to_string(), tensor.clone());
+        }
+        parameters.load(&of_model, &self.path)?;
         optimizer.restore(parameters.len(), &|name| {
             let tensor = self.tensors.get(&format!("optimizer.{name}"));
             let tensor = tensor.ok_or_else(|| unreadable(&self.path, format!("no tensor optimizer.{name}")))?;

@@ -11,7 +11,9 @@ mod probe;
 mod recorded;
 mod rule;
 mod scale;
+mod table;
 mod tape;
+mod tied;
 mod weight;
 
 pub use naive::one_example_at_a_time;
@@ -22,6 +24,7 @@ pub use tape::{Engine, Kernels, Route, Tape};
 pub(crate) use bias::Bias;
 pub(crate) use rule::Rule;
 pub(crate) use scale::Scale;
+pub(crate) use table::{Table, Tokens};
 pub(crate) use tape::{Cotangent, check_parameter};
 pub(crate) use weight::{Inputs, Weight};
 

@@ -2,7 +2,7 @@
 
 use super::tape::{Cotangent, Record};
 use super::weight::{norms_of_rows, sum_of_rows};
-use super::{Engine, Norms, PerExample, Rule, Tape, Weights};
+use super::{Engine, Norms, PerExample, Rule, Tape, Weights, tied};
 use crate::model::Model;
 use crate::nn::Parameters;
 use crate::{Error, Result};
@@ -29,8 +29,10 @@ impl Recorded {
     ///
     /// # Errors
     /// When the model does not return a loss per example, when a parameter's gradient did not come through a
-    /// per-example rule (law 11: the error names the parameter), or when a layer saw another number of examples.
+    /// per-example rule (law 11: the error names the parameter), when a layer saw another number of examples, or when
+    /// what was frozen is not there or leaves nothing to train.
     pub fn new(model: &dyn Model, parameters: &Parameters, xs: &Tensor, ys: &Tensor, engine: Engine) -> Result<Self> {
+        parameters.check_frozen()?;
         let batch = xs.dim(0)?;
         if batch == 0 {
             // Nobody to record: a sum over no examples is zero.
@@ -88,16 +90,22 @@ impl Records {
         if uses.is_empty() {
             return uncovered("the loss does not depend on it".into());
         }
-        Ok(Self { var, uses, gradients: None })
+        Ok(Self { var, uses: tied::joined(uses)?, gradients: None })
     }
 
     /// Upper bounds on the norms. A parameter used more than once has the norm of its summed gradient, never
     /// the sum of the norms of its uses.
     fn measure(&mut self) -> Result<Vec<f64>> {
-        if let [(rule, cotangent)] = self.uses.as_slice() {
-            let (norms, gradients) = rule.measure(cotangent)?;
-            self.gradients = gradients;
-            return Ok(norms);
+        match self.uses.as_slice() {
+            [(rule, cotangent)] => {
+                let (norms, gradients) = rule.measure(cotangent)?;
+                self.gradients = gradients;
+                return Ok(norms);
+            }
+            [(Rule::Table(table), of_table), (Rule::Weight(weight), of_weight)] if self.uses_stay_apart()? => {
+                return Ok(tied::norms((table, of_table), (weight, of_weight))?);
+            }
+            _ => {}
         }
         let mut sum: Option<Tensor> = None;
         for (rule, cotangent) in &self.uses {
@@ -112,8 +120,19 @@ impl Records {
         Ok(norms)
     }
 
+    /// Whether a sum of the uses' own sums is due, and not one of instantiated gradients.
+    fn uses_stay_apart(&self) -> Result<bool> {
+        Ok(match self.uses.as_slice() {
+            [] | [_] => true,
+            [(Rule::Table(table), _), (Rule::Weight(weight), cotangent)] => {
+                tied::measured_apart(table, weight, cotangent.dim(0)?)
+            }
+            _ => false,
+        })
+    }
+
     fn weighted_sum(mut self, weights: &[f64]) -> Result<Tensor> {
-        if self.gradients.is_none() && self.uses.len() > 1 {
+        if self.gradients.is_none() && !self.uses_stay_apart()? {
             self.measure()?;
         }
         // Selection, not multiplication: zero times NaN is NaN.
@@ -127,33 +146,34 @@ impl Records {
         let select = |tensor: &Tensor| -> candle_core::Result<Tensor> {
             if count == tensor.dim(0)? { Ok(tensor.clone()) } else { tensor.contiguous()?.index_select(&rows, 0) }
         };
-        let sum = match (&self.gradients, self.uses.first()) {
-            (Some(gradients), _) => sum_of_rows(&select(gradients)?, &weights)?,
-            (None, Some((rule, cotangent))) => {
-                let rule = if count == cotangent.dim(0)? { rule.clone() } else { rule.select(&rows)? };
-                rule.weighted_sum(&select(cotangent)?, &weights)?
-            }
-            (None, None) => Tensor::zeros(self.var.shape(), DType::F64, &Device::Cpu)?,
-        };
-        Ok(sum.to_device(&Device::Cpu)?.reshape(self.var.shape())?)
+        if let Some(gradients) = &self.gradients {
+            return Ok(sum_of_rows(&select(gradients)?, &weights)?.reshape(self.var.shape())?);
+        }
+        let mut sum: Option<Tensor> = None;
+        for (rule, cotangent) in &self.uses {
+            let rule = if count == cotangent.dim(0)? { rule.clone() } else { rule.select(&rows)? };
+            let part = rule.weighted_sum(&select(cotangent)?, &weights)?;
+            let part = part.to_device(&Device::Cpu)?.reshape(self.var.shape())?;
+            sum = Some(match sum {
+                Some(sum) => (sum + part)?,
+                None => part,
+            });
+        }
+        sum.map_or_else(|| Ok(Tensor::zeros(self.var.shape(), DType::F64, &Device::Cpu)?), Ok)
     }
 }
 
 impl Records {
-    /// The sum over examples, in the parameter's own type where nothing asks for more.
+    /// The sum over examples; one use has it in whatever type it comes in.
     fn total(self) -> Result<Tensor> {
-        let mut total: Option<Tensor> = None;
-        for (rule, cotangent) in &self.uses {
-            let part = rule.total(cotangent)?.to_device(&Device::Cpu)?.reshape(self.var.shape())?;
-            total = Some(match total {
-                Some(total) => (total + part)?,
-                None => part,
-            });
+        let part = |(rule, cotangent): &(Rule, Tensor)| {
+            rule.total(cotangent)?.to_device(&Device::Cpu)?.reshape(self.var.shape())
+        };
+        if let [one] = self.uses.as_slice() {
+            return Ok(part(one)?);
         }
-        match total {
-            Some(total) => Ok(total),
-            None => Ok(Tensor::zeros(self.var.shape(), self.var.dtype(), &Device::Cpu)?),
-        }
+        let zeros = Tensor::zeros(self.var.shape(), DType::F64, &Device::Cpu)?;
+        self.uses.iter().try_fold(zeros, |sum, one| Ok((sum + part(one)?.to_dtype(DType::F64)?)?))
     }
 }
 

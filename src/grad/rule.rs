@@ -4,7 +4,7 @@
 //! forms it, or adds the gradients up with weights.
 
 use super::weight::sum_of_rows;
-use super::{Bias, Scale, Weight};
+use super::{Bias, Scale, Table, Weight};
 use candle_core::{Result, Tensor};
 
 /// The rule of a record. A new kind of parameter is a new variant; the compiler names what is left to write.
@@ -13,6 +13,7 @@ pub(crate) enum Rule {
     Weight(Weight),
     Bias(Bias),
     Scale(Scale),
+    Table(Table),
 }
 
 impl Rule {
@@ -22,6 +23,7 @@ impl Rule {
             Self::Weight(weight) => weight.measure(cotangents),
             Self::Bias(bias) => bias.measure(cotangents),
             Self::Scale(scale) => scale.measure(cotangents),
+            Self::Table(table) => Ok((table.norms(cotangents)?, None)),
         }
     }
 
@@ -31,6 +33,7 @@ impl Rule {
             Self::Weight(weight) => weight.instantiate(cotangents),
             Self::Bias(bias) => bias.instantiate(cotangents),
             Self::Scale(scale) => scale.instantiate(cotangents),
+            Self::Table(table) => table.instantiate(cotangents),
         }
     }
 
@@ -40,14 +43,17 @@ impl Rule {
             Self::Weight(weight) => weight.weighted_sum(cotangents, weights),
             Self::Bias(bias) => sum_of_rows(&bias.instantiate(cotangents)?, weights),
             Self::Scale(scale) => sum_of_rows(&scale.instantiate(cotangents)?, weights),
+            Self::Table(table) => table.weighted_sum(cotangents, weights),
         }
     }
 
-    /// The sum of all gradients, in the type of the cotangents, in any shape of the parameter's size.
+    /// The sum of all gradients, in a float type that is enough without privacy, in any shape of the parameter's size.
     pub(crate) fn total(&self, cotangents: &Tensor) -> Result<Tensor> {
         match self {
             Self::Weight(weight) => weight.total(cotangents),
             Self::Bias(bias) => bias.instantiate(cotangents)?.sum(0),
+            Self::Scale(scale) => scale.instantiate(cotangents)?.sum(0),
+            Self::Table(table) => table.weighted_sum(cotangents, &vec![1.0; cotangents.dim(0)?]),
         }
     }
 
@@ -57,6 +63,7 @@ impl Rule {
             Self::Weight(weight) => Self::Weight(weight.select(rows)?),
             Self::Bias(bias) => Self::Bias(bias.clone()),
             Self::Scale(scale) => Self::Scale(scale.select(rows)?),
+            Self::Table(table) => Self::Table(table.select(rows)?),
         })
     }
 }

@@ -88,7 +88,11 @@ impl Tape {
         device.is_cpu() && self.engine.kernels == Kernels::Auto
     }
 
+    /// Keeps what a use of `parameter` left; of a parameter that is frozen, nothing.
     pub(crate) fn record(&self, parameter: &Tensor, rule: Rule, cotangent: Cotangent) {
+        if !parameter.is_variable() {
+            return;
+        }
         if let Some(mut records) = self.lock() {
             records.push(Record { parameter: parameter.id(), rule, cotangent });
         }

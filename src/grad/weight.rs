@@ -39,7 +39,7 @@ const KEPT_ELEMENTS: usize = 1 << 26;
 
 impl Weight {
     /// The cheaper route, by counted operations and within the memory bound.
-    fn ghost(&self, batch: usize) -> bool {
+    pub(super) fn ghost(&self, batch: usize) -> bool {
         let (t, p, d) = (self.positions as f64, self.p as f64, self.d as f64);
         match self.route {
             Route::Ghost => true,
@@ -61,7 +61,7 @@ impl Weight {
         Ok((norms_of_rows(&gradients)?, Some(gradients)))
     }
 
-    fn ghost_norms(&self, cotangents: &Tensor) -> Result<Vec<f64>> {
+    pub(super) fn ghost_norms(&self, cotangents: &Tensor) -> Result<Vec<f64>> {
         let Inputs::Portable(a) = &self.inputs else {
             return dispatch!(cotangents.dtype(), ghost_on_cpu(self, cotangents));
         };

@@ -10,8 +10,9 @@ pub(crate) mod norm;
 pub(crate) mod outer;
 pub(crate) mod patches;
 pub(crate) mod pool;
-pub(crate) mod update;
 pub(crate) mod recurrent;
+pub(crate) mod scatter;
+pub(crate) mod update;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 

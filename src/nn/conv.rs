@@ -1,6 +1,6 @@
 //! Two-dimensional convolution.
 
-use super::Layer;
+use super::{Layer, trained_or_first};
 use crate::grad::{Bias, Cotangent, Inputs, Rule, Tape, Weight, check_parameter};
 use crate::kernel::matmul::{View, matmul};
 use crate::kernel::patches::Patches;
@@ -195,11 +195,13 @@ impl Layer for Conv2d {
         }
         let op = ConvOp { layer: self.clone(), tape: tape.clone(), patches, shape };
         let xs = xs.contiguous()?;
-        if tape.is_recording() { xs.apply_op2(&self.weight, op) } else { xs.apply_op2_no_bwd(&self.weight, &op) }
+        let operand = trained_or_first(&self.weight, self.bias.as_ref());
+        if tape.is_recording() { xs.apply_op2(operand, op) } else { xs.apply_op2_no_bwd(operand, &op) }
     }
 }
 
-/// The layer as an operation over (images, weight); the bias rides along, because autograd is to know nothing of it.
+/// The layer as an operation over (images, a parameter). The parameter only tells autograd that there is something to come
+/// back for; weight and bias ride along.
 struct ConvOp {
     layer: Conv2d,
     tape: Tape,
@@ -289,18 +291,19 @@ impl CustomOp2 for ConvOp {
         "dpsgd-conv2d"
     }
 
-    fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, weight: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn run<T: Real>(op: &ConvOp, xs: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<CpuStorage> {
-            op.output::<T>(slice(xs, xl)?, slice(w, wl)?)
+    fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        fn run<T: Real>(op: &ConvOp, xs: &CpuStorage, xl: &Layout) -> Result<CpuStorage> {
+            let xs = slice(xs, xl)?;
+            read(&op.layer.weight.contiguous()?, |weight: &[T]| op.output(xs, weight))
         }
         let dtype = self.layer.weight.dtype();
-        Ok((dispatch!(dtype, run(self, xs, xl, weight, wl))?, self.shape.clone()))
+        Ok((dispatch!(dtype, run(self, xs, xl))?, self.shape.clone()))
     }
 
     fn bwd(
         &self,
         xs: &Tensor,
-        weight: &Tensor,
+        _parameter: &Tensor,
         _ys: &Tensor,
         cotangent: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -310,6 +313,7 @@ impl CustomOp2 for ConvOp {
         if !xs.track_op() {
             return Ok((None, None));
         }
+        let weight = &self.layer.weight;
         Ok((Some(dispatch!(weight.dtype(), input_cotangent(self, xs, weight, &cotangent))?), None))
     }
 }

@@ -1,6 +1,6 @@
 //! Linear layer: `y = x w^T + b` at every position.
 
-use super::Layer;
+use super::{Layer, trained_or_first};
 use crate::grad::{Bias, Cotangent, Inputs, Rule, Tape, Weight, check_parameter};
 use crate::kernel::matmul::{View, matmul_parallel};
 use crate::kernel::{Real, dispatch, read, slice};
@@ -113,11 +113,13 @@ impl Layer for Linear {
         }
         let op = LinearOp { layer: self.clone(), tape: tape.clone(), positions };
         let xs = xs.contiguous()?;
-        if tape.is_recording() { xs.apply_op2(&self.weight, op) } else { xs.apply_op2_no_bwd(&self.weight, &op) }
+        let operand = trained_or_first(&self.weight, self.bias.as_ref());
+        if tape.is_recording() { xs.apply_op2(operand, op) } else { xs.apply_op2_no_bwd(operand, &op) }
     }
 }
 
-/// The layer as an operation over (inputs, weight); the bias rides along, because autograd is to know nothing of it.
+/// The layer as an operation over (inputs, a parameter). The parameter only tells autograd that there is something to come
+/// back for; weight and bias ride along.
 struct LinearOp {
     layer: Linear,
     tape: Tape,
@@ -125,7 +127,7 @@ struct LinearOp {
 }
 
 impl LinearOp {
-    fn output<T: Real>(&self, xs: &[T], weight: &[T]) -> Result<CpuStorage> {
+    fn output<T: Real>(&self, xs: &[T]) -> Result<CpuStorage> {
         let (p, d) = self.layer.weight.dims2()?;
         let n = xs.len() / d.max(1);
         let mut ys = vec![T::default(); n * p];
@@ -135,7 +137,10 @@ impl LinearOp {
                 Ok(())
             })?;
         }
-        matmul_parallel(&mut ys, View::row_major(xs, n, d), View::row_major(weight, p, d).t(), true);
+        read(&self.layer.weight.contiguous()?, |weight: &[T]| {
+            matmul_parallel(&mut ys, View::row_major(xs, n, d), View::row_major(weight, p, d).t(), true);
+            Ok(())
+        })?;
         Ok(T::to_cpu_storage_owned(ys))
     }
 }
@@ -158,28 +163,22 @@ impl CustomOp2 for LinearOp {
         "dpsgd-linear"
     }
 
-    fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, weight: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn run<T: Real>(
-            op: &LinearOp,
-            xs: &CpuStorage,
-            xl: &Layout,
-            w: &CpuStorage,
-            wl: &Layout,
-        ) -> Result<CpuStorage> {
-            op.output::<T>(slice(xs, xl)?, slice(w, wl)?)
+    fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        fn run<T: Real>(op: &LinearOp, xs: &CpuStorage, xl: &Layout) -> Result<CpuStorage> {
+            op.output::<T>(slice(xs, xl)?)
         }
         let mut shape = xl.dims().to_vec();
         if let Some(last) = shape.last_mut() {
             *last = self.layer.weight.dim(0)?;
         }
         let dtype = self.layer.weight.dtype();
-        Ok((dispatch!(dtype, run(self, xs, xl, weight, wl))?, Shape::from(shape)))
+        Ok((dispatch!(dtype, run(self, xs, xl))?, Shape::from(shape)))
     }
 
     fn bwd(
         &self,
         xs: &Tensor,
-        weight: &Tensor,
+        _parameter: &Tensor,
         ys: &Tensor,
         cotangent: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -188,6 +187,7 @@ impl CustomOp2 for LinearOp {
         if !xs.track_op() {
             return Ok((None, None));
         }
+        let weight = &self.layer.weight;
         Ok((Some(dispatch!(weight.dtype(), input_cotangent(cotangent, weight, xs.shape()))?), None))
     }
 }

@@ -5,7 +5,11 @@
 
 mod activation;
 mod conv;
+mod embedding;
+mod embedding_bag;
+mod frozen;
 mod linear;
+mod lora;
 mod norm;
 mod parameters;
 mod pool;
@@ -13,7 +17,10 @@ mod rnn;
 
 pub use activation::Activation;
 pub use conv::{Conv2d, Conv2dConfig, conv2d, conv2d_no_bias};
+pub use embedding::{Embedding, EmbeddingConfig, embedding, embedding_with};
+pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagConfig, embedding_bag};
 pub use linear::{Linear, linear, linear_no_bias};
+pub use lora::{LoraLinear, lora_linear};
 pub use norm::{
     GroupNorm, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, group_norm, instance_norm,
     layer_norm, layer_norm_no_bias, rms_norm,
@@ -32,6 +39,15 @@ pub trait Layer: Send + Sync {
     /// # Errors
     /// When the shape does not fit.
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor>;
+}
+
+/// The operand that ties a layer's operation to autograd's graph: the first parameter, unless it is frozen and the second is
+/// trained.
+fn trained_or_first<'a>(first: &'a Tensor, second: Option<&'a Tensor>) -> &'a Tensor {
+    match second {
+        Some(second) if second.is_variable() && !first.is_variable() => second,
+        _ => first,
+    }
 }
 
 /// `(batch, ..)` to `(batch, product of the rest)`.

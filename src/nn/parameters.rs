@@ -1,5 +1,6 @@
 //! The parameters of a model: named variables, initialised from a key.
 
+use super::frozen::Frozen;
 use crate::seed::{Key, Role};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor, Var};
@@ -16,19 +17,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///
 /// A model is built through [`Parameters::var_builder`], with candle-nn's paths, so that safetensors files from candle or
 /// PyTorch load by name. The initial value of the n-th parameter asked for is drawn from the key's stream of role `Init` and
-/// step n.
+/// step n. A part of a model that is not to be trained is [frozen](Parameters::freeze).
 #[derive(Clone)]
 pub struct Parameters {
     key: Key,
     dtype: DType,
     device: Device,
-    variables: Arc<Mutex<BTreeMap<String, Var>>>,
+    named: Arc<Mutex<Named>>,
+}
+
+/// The variables, and which of them training leaves alone.
+#[derive(Default)]
+pub(super) struct Named {
+    pub(super) variables: BTreeMap<String, Var>,
+    pub(super) frozen: Frozen,
+}
+
+impl Named {
+    /// The variables that are trained, in name order.
+    fn trained(&self) -> impl Iterator<Item = (&String, &Var)> {
+        self.variables.iter().filter(|(name, _)| !self.frozen.covers(name))
+    }
 }
 
 impl Parameters {
     /// No parameters yet; those a model asks for are of `dtype` (f32 or f64) on `device`.
     pub fn new(key: Key, dtype: DType, device: &Device) -> Self {
-        Self { key, dtype, device: device.clone(), variables: Arc::default() }
+        Self { key, dtype, device: device.clone(), named: Arc::default() }
     }
 
     /// Where a model gets its parameters from.
@@ -36,32 +51,39 @@ impl Parameters {
         VarBuilder::from_backend(Box::new(self.clone()), self.dtype, self.device.clone())
     }
 
-    /// The parameters in name order.
+    /// The parameters that are trained, in name order: those that are not frozen. Gradients, sums, releases and optimisers hold
+    /// one tensor for each of these, in this order.
     pub fn iter(&self) -> impl Iterator<Item = (String, Var)> {
-        self.lock().clone().into_iter()
+        let trained: Vec<_> = self.lock().trained().map(|(name, var)| (name.clone(), var.clone())).collect();
+        trained.into_iter()
     }
 
-    /// How many parameters (tensors).
+    /// All parameters by name, trained and frozen: what a model file holds. The tensors share their memory with the model's.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.lock().variables.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()
+    }
+
+    /// How many parameters (tensors) are trained.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().trained().count()
     }
 
-    /// Whether no model has asked for a parameter yet.
+    /// Whether there is no parameter to train.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.len() == 0
     }
 
-    /// How many numbers all parameters hold together.
+    /// How many numbers all parameters hold together, trained and frozen.
     pub fn elements(&self) -> usize {
-        self.lock().values().map(|var| var.elem_count()).sum()
+        self.lock().variables.values().map(|var| var.elem_count()).sum()
     }
 
-    /// Whether every number is finite.
+    /// Whether every number is finite, of trained and frozen parameters.
     ///
     /// # Errors
     /// When the tensors cannot be read from their device.
     pub fn is_finite(&self) -> Result<bool> {
-        for var in self.lock().values() {
+        for var in self.lock().variables.values() {
             let values: Vec<f64> = var.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
             if !values.iter().all(|value| value.is_finite()) {
                 return Ok(false);
@@ -80,23 +102,23 @@ impl Parameters {
         &self.device
     }
 
-    /// Zeros in the shape of every parameter, in name order, in f64 on the CPU: the start of a sum.
+    /// Zeros in the shape of every trained parameter, in name order, in f64 on the CPU: the start of a sum.
     ///
     /// # Errors
     /// When there is no memory for them.
     pub fn zeros(&self) -> Result<Vec<Tensor>> {
-        let zeros = |var: &Var| Tensor::zeros(var.shape(), DType::F64, &Device::Cpu);
-        Ok(self.lock().values().map(zeros).collect::<candle_core::Result<_>>()?)
+        let zeros = |(_, var): (&String, &Var)| Tensor::zeros(var.shape(), DType::F64, &Device::Cpu);
+        Ok(self.lock().trained().map(zeros).collect::<candle_core::Result<_>>()?)
     }
 
-    /// Sets every parameter from the tensors of the same names.
+    /// Sets every parameter, trained or frozen, from the tensors of the same names.
     ///
     /// # Errors
     /// When a parameter has no tensor, or one of another shape; then nothing has been set.
     pub fn load(&self, tensors: &std::collections::HashMap<String, Tensor>, path: &Path) -> Result<()> {
-        let variables = self.lock();
+        let named = self.lock();
         let mut found = Vec::new();
-        for (name, var) in variables.iter() {
+        for (name, var) in &named.variables {
             let place = crate::Place::file(path);
             let Some(tensor) = tensors.get(name) else {
                 return Err(Error::data(place, format!("no tensor {name}"), format!("one of shape {:?}", var.dims())));
@@ -113,8 +135,8 @@ impl Parameters {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
-        self.variables.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Named> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn draw(&self, shape: &Shape, init: Init, number: u32) -> candle_core::Result<Var> {
@@ -147,34 +169,40 @@ impl SimpleBackend for Parameters {
         if dtype != self.dtype {
             candle_core::bail!("parameter {name} is asked for in {dtype:?}, and the parameters are {:?}", self.dtype);
         }
-        let mut variables = self.lock();
-        if let Some(var) = variables.get(name) {
+        let mut named = self.lock();
+        // A frozen parameter is a plain tensor over the variable's memory: layers leave no record of it, autograd does not
+        // reach it, and loading still sets it.
+        let given = |var: &Var, frozen| if frozen { var.as_detached_tensor() } else { var.as_tensor().clone() };
+        let frozen = named.frozen.covers(name);
+        if let Some(var) = named.variables.get(name) {
             if var.shape() != &shape {
                 candle_core::bail!("parameter {name} has shape {:?} and is asked for in {shape:?}", var.shape());
             }
-            return Ok(var.as_tensor().clone());
+            return Ok(given(var, frozen));
         }
-        let var = self.draw(&shape, init, variables.len() as u32)?;
-        let tensor = var.as_tensor().clone();
-        variables.insert(name.to_string(), var);
+        let var = self.draw(&shape, init, named.variables.len() as u32)?;
+        let tensor = given(&var, frozen);
+        named.variables.insert(name.to_string(), var);
         Ok(tensor)
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
-        match self.lock().get(name) {
+        let named = self.lock();
+        match named.variables.get(name) {
+            Some(var) if named.frozen.covers(name) => Ok(var.as_detached_tensor()),
             Some(var) => Ok(var.as_tensor().clone()),
             None => candle_core::bail!("no parameter {name}, and none can be made without a shape"),
         }
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.lock().contains_key(name)
+        self.lock().variables.contains_key(name)
     }
 }
 
 impl std::fmt::Debug for Parameters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.iter().map(|(name, var)| (name, var.dims().to_vec()))).finish()
+        f.debug_map().entries(self.tensors().into_iter().map(|(name, tensor)| (name, tensor.dims().to_vec()))).finish()
     }
 }
 

@@ -138,8 +138,9 @@ impl Drop for RunDirectory {
 /// When the tensors cannot be read from their device.
 pub fn model_file(parameters: &Parameters) -> Result<(Vec<u8>, String)> {
     let tensors = parameters
-        .iter()
-        .map(|(name, var)| Ok((name, var.as_tensor().to_device(&Device::Cpu)?)))
+        .tensors()
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?)))
         .collect::<Result<BTreeMap<String, Tensor>>>()?;
     let bytes = safetensors::serialize(&tensors, None)
         .map_err(|error| Error::Model { reason: format!("its parameters cannot be written: {error}") })?;

@@ -5,6 +5,7 @@ mod account;
 mod bad_input;
 mod command_line;
 mod documents;
+mod frozen;
 mod interruption;
 mod isolation;
 mod per_example_gradients;

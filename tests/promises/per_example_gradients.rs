@@ -5,6 +5,8 @@
 
 mod norm;
 mod recurrent;
+mod shared;
+mod tables;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use dpsgd::grad::{Engine, Kernels, PerExample, Recorded, Route, Tape, Weights, one_example_at_a_time};
@@ -131,8 +133,7 @@ fn rows() -> Vec<Row> {
             },
         },
     ];
-    rows.extend(norm::rows());
-    rows.extend(recurrent::rows());
+    rows.extend([norm::rows(), recurrent::rows(), tables::rows(), shared::rows()].into_iter().flatten());
     rows
 }
 
@@ -259,6 +260,7 @@ fn check(row: &Row, dtype: DType, batch: usize, contiguous: bool) {
     let weights = Weights::flat(values, names.len());
     let truth = naive().norms(&groups).unwrap();
     let sum = flat(&naive().weighted_sum(&weights).unwrap());
+    let total = flat(&naive().total().unwrap());
     for engine in engines() {
         let what = format!("{} in {dtype:?}, batch {batch}, contiguous {contiguous}, {engine:?}", row.name);
         let mut recorded = Recorded::new(&model, &parameters, &xs, &ys, engine).expect(&what);
@@ -280,6 +282,8 @@ fn check(row: &Row, dtype: DType, batch: usize, contiguous: bool) {
             assert!(norm <= bound[0], "{what}: example {i} adds {norm} and is bounded by {}", bound[0]);
         }
         assert_close(&flat(&recorded.weighted_sum(&weights).unwrap()), &sum, tolerance, &what);
+        let recorded = Recorded::new(&model, &parameters, &xs, &ys, engine).unwrap();
+        assert_close(&flat(&recorded.total().unwrap()), &total, tolerance, &what);
     }
 }
 
