@@ -1,18 +1,23 @@
-//! CPU kernels: matrix products, patches of images, pooling, activations, normalisation, recurrent cells, lookups.
+//! CPU kernels: matrix products, patches of images, pooling, activations, normalisation, recurrent cells, lookups, normal
+//! draws.
 //!
 //! Everything here works on slices and is deterministic whatever the number of threads: work is cut into pieces whose
 //! size depends on the shapes alone, and each piece is computed by one thread in one order.
 
 pub(crate) mod activation;
+pub(crate) mod chacha;
+pub(crate) mod instructions;
 pub(crate) mod matmul;
 pub(crate) mod memory;
 pub(crate) mod norm;
+pub(crate) mod normal;
 pub(crate) mod outer;
 pub(crate) mod patches;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod scatter;
 pub(crate) mod update;
+pub(crate) mod ziggurat;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 

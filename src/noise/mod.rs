@@ -6,7 +6,7 @@
 mod gaussian;
 mod noiseless;
 
-pub use gaussian::Gaussian;
+pub use gaussian::{Gaussian, StandardNormals};
 pub use noiseless::Noiseless;
 
 use crate::Result;
