@@ -161,7 +161,7 @@ fn main() {
     for case in cases() {
         if wanted.is_empty() || wanted.iter().any(|name| case.name.contains(name.as_str())) {
             for batch in case.batches {
-                measure(&case, *batch);
+                rayon::scope(|_| measure(&case, *batch));
             }
         }
     }

@@ -127,7 +127,12 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// Whatever a step refuses; the steps before it are in the ledger.
-    pub fn train(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<Wish>) -> Result<()> {
+    pub fn train(&mut self, watch: impl FnMut(&Progress<'_>) -> Result<Wish> + Send) -> Result<()> {
+        // On one of rayon's own threads: every kernel's threads are then at hand, and nobody sleeps between two kernels.
+        rayon::scope(|_| self.steps(watch))
+    }
+
+    fn steps(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<Wish>) -> Result<()> {
         let mut sampler = self.plan.sampler(self.key, self.step)?;
         let (clip, mut mechanism): (Box<dyn Clip>, Box<dyn Mechanism>) = if self.private {
             (Box::new(self.plan.clip()), Box::new(self.plan.mechanism(self.key, self.step)?))

@@ -179,7 +179,8 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     let mut watcher = Watcher::new(Some(&plan), trainer.step(), journal, args.quiet);
     let trained = loop {
         let since = Instant::now();
-        let pause = || directory.is_some() && since.elapsed() >= BETWEEN_CHECKPOINTS;
+        let keeps = directory.is_some();
+        let pause = || keeps && since.elapsed() >= BETWEEN_CHECKPOINTS;
         let trained = trainer.train(|progress| {
             watcher.step(progress)?;
             Ok(if stop.load(Ordering::Relaxed) || pause() { Wish::Stop } else { Wish::Continue })

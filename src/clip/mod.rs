@@ -7,6 +7,7 @@ mod sum;
 mod unclipped;
 
 pub use flat::Flat;
+pub(crate) use sum::BLOCK;
 pub use sum::{ClippedSum, Clipping};
 pub use unclipped::Unclipped;
 

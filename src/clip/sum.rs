@@ -2,9 +2,12 @@
 
 use super::Clip;
 use crate::grad::{Norms, PerExample, Weights};
+use crate::kernel::update::update;
+use crate::kernel::{Real, read, to_f64};
 use crate::nn::Parameters;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
@@ -89,7 +92,7 @@ impl ClippedSum {
             );
             return Err(Error::Model { reason });
         }
-        let mut sum = parameters.zeros()?;
+        let mut sum: Option<Vec<Tensor>> = None;
         let mut clipping = Clipping::default();
         // Where nothing is bounded there is nothing to measure: the sum gets no private release.
         let unbounded = bounds.iter().all(|bound| *bound == f64::INFINITY);
@@ -97,24 +100,23 @@ impl ClippedSum {
             let mut gradients = gradients?;
             let parts = if unbounded {
                 clipping.examples += gradients.batch();
-                gradients
-                    .total()?
-                    .iter()
-                    .map(|part| part.to_dtype(DType::F64))
-                    .collect::<candle_core::Result<Vec<_>>>()?
+                gradients.total()?
             } else {
                 let norms = gradients.norms(&groups)?;
                 let weights = checked_weights(clip, &norms, &bounds, &mut clipping)?;
                 gradients.weighted_sum(&Weights::grouped(weights, norms.groups(), groups.clone()))?
             };
-            if parts.len() != sum.len() {
-                let reason = format!("gradients of {} parameters for a model of {}", parts.len(), sum.len());
-                return Err(Error::Model { reason });
-            }
-            for (sum, part) in sum.iter_mut().zip(parts) {
-                *sum = (&*sum + part)?;
+            check_shapes(parameters, &parts)?;
+            match &sum {
+                None => sum = Some(parts),
+                Some(sum) => {
+                    for (sum, part) in sum.iter().zip(&parts) {
+                        update(sum, 1.0, part, 1.0)?;
+                    }
+                }
             }
         }
+        let sum = sum.map_or_else(|| parameters.zeros(), Ok)?;
         // Groups of norms C_k together have the norm sqrt(sum C_k^2); one group keeps its bound to the last bit.
         let bound = match bounds.as_slice() {
             [bound] => *bound,
@@ -134,17 +136,63 @@ impl ClippedSum {
         self.clipping
     }
 
-    /// Hands the sum to a mechanism: `f` maps the elements of each parameter, in f64, and the results are rounded once to
-    /// the type of the parameters, on their device.
-    pub(crate) fn release(self, mut f: impl FnMut(&mut [f64])) -> Result<Vec<Tensor>> {
+    /// Hands the sum to a mechanism: `f(block, elements)` maps the elements in f64, and the results are rounded once to the type
+    /// of the parameters, on their device.
+    ///
+    /// A block has [`BLOCK`] elements of one parameter, its last one fewer; blocks are numbered through all parameters. They are
+    /// mapped on all threads.
+    pub(crate) fn release(self, f: impl Fn(usize, &mut [f64]) + Sync) -> Result<Vec<Tensor>> {
+        let mut first = 0;
         let release = |tensor: Tensor| {
-            let mut values: Vec<f64> = tensor.flatten_all()?.to_vec1()?;
-            f(&mut values);
-            let released = Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?;
-            Ok(released.to_dtype(self.dtype)?.to_device(&self.device)?)
+            let from = first;
+            first += tensor.elem_count().div_ceil(BLOCK);
+            let released = match (tensor.dtype(), self.dtype) {
+                (DType::F32, DType::F32) => released::<f32, f32>(&tensor, from, &f),
+                (DType::F32, _) => released::<f32, f64>(&tensor, from, &f),
+                (_, DType::F32) => released::<f64, f32>(&tensor, from, &f),
+                _ => released::<f64, f64>(&tensor, from, &f),
+            };
+            Ok(released?.to_device(&self.device)?)
         };
         self.sum.into_iter().map(release).collect()
     }
+}
+
+/// Elements that [`ClippedSum::release`] hands over together.
+pub(crate) const BLOCK: usize = 4096;
+
+fn released<S: Real, T: Real>(
+    sum: &Tensor,
+    first: usize,
+    f: &(impl Fn(usize, &mut [f64]) + Sync),
+) -> candle_core::Result<Tensor> {
+    let mut out = vec![T::default(); sum.elem_count()];
+    read(&sum.contiguous()?, |values: &[S]| {
+        let blocks = out.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).enumerate();
+        blocks.for_each(|(i, (out, values))| {
+            let mut block = [0.0; BLOCK];
+            let block = &mut block[..values.len()];
+            block.iter_mut().zip(values).for_each(|(to, from)| *to = to_f64(*from));
+            f(first + i, block);
+            out.iter_mut().zip(block).for_each(|(to, from)| *to = T::from_f64(*from));
+        });
+        Ok(())
+    })?;
+    Tensor::from_vec(out, sum.shape(), &Device::Cpu)
+}
+
+fn check_shapes(parameters: &Parameters, parts: &[Tensor]) -> Result<()> {
+    if parts.len() != parameters.len() {
+        let reason = format!("gradients of {} parameters for a model of {}", parts.len(), parameters.len());
+        return Err(Error::Model { reason });
+    }
+    for ((name, var), part) in parameters.iter().zip(parts) {
+        if var.shape() != part.shape() {
+            let reason = format!("a gradient of shape {:?} for {name} of shape {:?}", part.dims(), var.dims());
+            return Err(Error::Model { reason });
+        }
+    }
+    Ok(())
 }
 
 fn checked_weights(clip: &dyn Clip, norms: &Norms, bounds: &[f64], clipping: &mut Clipping) -> Result<Vec<f64>> {
@@ -199,9 +247,9 @@ mod tests {
     }
 
     fn values(sum: ClippedSum) -> Vec<f64> {
-        let mut all = Vec::new();
-        sum.release(|values| all.extend_from_slice(values)).unwrap();
-        all
+        let all = std::sync::Mutex::new(Vec::new());
+        sum.release(|_, values| all.lock().unwrap().extend_from_slice(values)).unwrap();
+        all.into_inner().unwrap()
     }
 
     fn sum_of(clip: &dyn Clip, rows: &[[f32; 3]]) -> Result<(Vec<f64>, Clipping)> {

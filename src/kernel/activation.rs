@@ -1,6 +1,6 @@
 //! Element-wise functions and what their backward passes multiply cotangents by.
 
-use super::Real;
+use super::{Real, once};
 use rayon::prelude::*;
 
 /// A function of one number.
@@ -22,8 +22,8 @@ pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
         Function::Tanh => T::tanh_of(xs, ys),
         Function::Relu => pulp::Arch::new().dispatch(
             #[inline(always)]
-            || {
-                for (y, x) in ys.iter_mut().zip(xs) {
+            move || {
+                for (y, x) in once(ys).iter_mut().zip(xs) {
                     *y = if *x < T::zero() { T::zero() } else { *x };
                 }
             },
@@ -39,8 +39,8 @@ pub(crate) fn backward<T: Real>(ys: &[T], cotangents: &[T], function: Function) 
     let each = |(out, (ys, cotangents)): (&mut [T], (&[T], &[T]))| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
-            || {
-                let pairs = out.iter_mut().zip(ys).zip(cotangents);
+            move || {
+                let pairs = once(out).iter_mut().zip(ys).zip(cotangents);
                 match function {
                     Function::Tanh => pairs.for_each(|((out, y), g)| *out = *g * (T::one() - *y * *y)),
                     Function::Relu => {
@@ -62,8 +62,8 @@ pub(crate) fn backward<T: Real>(ys: &[T], cotangents: &[T], function: Function) 
 pub(super) fn tanh_f32(xs: &[f32], ys: &mut [f32]) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for (y, x) in ys.iter_mut().zip(xs) {
+        move || {
+            for (y, x) in once(ys).iter_mut().zip(xs) {
                 *y = tanh_one(*x);
             }
         },

@@ -1,6 +1,6 @@
 //! Matrix products on strided views, through `gemm`.
 
-use super::{Real, norm_bound, to_f64};
+use super::{Real, norm_bound, norm_of, to_f64};
 use gemm::{Parallelism, gemm};
 
 /// A matrix that reads its elements from a slice with strides.
@@ -46,6 +46,11 @@ impl<'a, T> View<'a, T> {
     where
         T: Real,
     {
+        // A matrix without gaps is a slice, whichever way round.
+        let Self { data, rows, cols, row_stride, col_stride } = *self;
+        if (col_stride == 1 && row_stride == cols) || (row_stride == 1 && col_stride == rows) {
+            return norm_of(&data[..rows * cols]);
+        }
         norm_bound(self.iter().map(to_f64))
     }
 }

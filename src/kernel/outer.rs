@@ -6,7 +6,7 @@
 
 use super::matmul::{View, matmul, matmul_parallel};
 use super::patches::Patches;
-use super::{Real, norm_bound, to_f64};
+use super::{Real, norm_bound, norm_of, once, to_f64};
 use rayon::prelude::*;
 
 /// The inputs of all examples.
@@ -135,15 +135,44 @@ impl<'a, T: Real> Outer<'a, T> {
     }
 
     /// One product for all examples: weighted cotangents `(p, batch positions)` times inputs `(batch positions, d)`.
+    ///
+    /// Where there are few outputs, some columns of the inputs at a time become f64, so that what is converted stays in cache;
+    /// otherwise the product itself takes the time.
     fn weighted_rows_product(&self, rows: &[T], weights: &[f64]) -> Vec<f64> {
-        let (n, per_example) = (self.batch * self.positions, self.positions * self.p);
-        let rows: Vec<f64> = rows.iter().map(|a| to_f64(*a)).collect();
+        const CONVERTED: usize = 1 << 17;
+        const FEW: usize = 128;
+        let (n, per_example, d) = (self.batch * self.positions, self.positions * self.p, self.d);
+        let mut sum = vec![0.0; self.size()];
+        if sum.is_empty() || n == 0 {
+            return sum;
+        }
         let mut scaled: Vec<f64> = self.cotangents.iter().map(|g| to_f64(*g)).collect();
         for (g, weight) in scaled.chunks_exact_mut(per_example.max(1)).zip(weights) {
             g.iter_mut().for_each(|g| *g *= weight);
         }
-        let mut sum = vec![0.0; self.size()];
-        matmul_parallel(&mut sum, View::row_major(&scaled, n, self.p).t(), View::row_major(&rows, n, self.d), false);
+        let g = View::row_major(&scaled, n, self.p).t();
+        if self.p >= FEW {
+            let rows: Vec<f64> = rows.iter().map(|a| to_f64(*a)).collect();
+            matmul_parallel(&mut sum, g, View::row_major(&rows, n, d), false);
+            return sum;
+        }
+        let columns = (CONVERTED / n).clamp(16, 512).min(d);
+        let starts: Vec<usize> = (0..d).step_by(columns).collect();
+        let products = starts.par_iter().map_init(Vec::new, |converted, start| {
+            let width = columns.min(d - start);
+            converted.clear();
+            converted
+                .extend(rows.chunks_exact(d).flat_map(|row| row[*start..start + width].iter().map(|a| to_f64(*a))));
+            let mut product = vec![0.0; self.p * width];
+            matmul(&mut product, g, View::row_major(converted, n, width), false);
+            product
+        });
+        for (start, product) in starts.iter().zip(products.collect::<Vec<_>>()) {
+            let width = product.len() / self.p;
+            for (row, part) in sum.chunks_exact_mut(d).zip(product.chunks_exact(width)) {
+                row[*start..start + width].copy_from_slice(part);
+            }
+        }
         sum
     }
 
@@ -206,11 +235,17 @@ pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -
     const COLUMNS: usize = 1024;
     let mut sum = vec![0.0; size];
     sum.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sum)| {
-        for (row, weight) in rows.chunks_exact(size.max(1)).zip(weights) {
-            for (sum, value) in sum.iter_mut().zip(&row[chunk * COLUMNS..]) {
-                *sum += weight * to_f64(*value);
-            }
-        }
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            move || {
+                let sum = once(sum);
+                for (row, weight) in rows.chunks_exact(size.max(1)).zip(weights) {
+                    for (sum, value) in sum.iter_mut().zip(&row[chunk * COLUMNS..]) {
+                        *sum += weight * value.wide();
+                    }
+                }
+            },
+        );
     });
     sum
 }
@@ -218,7 +253,7 @@ pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -
 /// An upper bound on the norm of every row of `(batch, size)`, tight to rounding.
 pub(crate) fn row_norms<T: Real>(rows: &[T], batch: usize) -> Vec<f64> {
     let size = rows.len() / batch.max(1);
-    (0..batch).into_par_iter().map(|i| norm_bound(rows[i * size..(i + 1) * size].iter().map(|x| to_f64(*x)))).collect()
+    (0..batch).into_par_iter().map(|i| norm_of(&rows[i * size..(i + 1) * size])).collect()
 }
 
 #[cfg(test)]

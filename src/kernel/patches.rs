@@ -62,8 +62,10 @@ impl Patches {
         let (rows, cols) = self.output().unwrap_or((0, 0));
         let (pixels, positions) = (self.height * self.width, rows * cols);
         let d = image.len() / pixels.max(1) * self.area();
-        scratch.clear();
         scratch.resize(d * positions, T::default());
+        if self.padding > 0 {
+            scratch.fill(T::default());
+        }
         if self.by_position() {
             let patches = (scratch.chunks_exact_mut(d.max(1)), image);
             self.rows(patches.0, |row, start, inside, patch| {

@@ -1,7 +1,7 @@
 //! Max- and average-pooling of images, with any kernel and stride, forwards and backwards.
 
-use super::Real;
 use super::patches::Patches;
+use super::{Real, once};
 use rayon::prelude::*;
 
 /// What a pooling takes from a window.
@@ -13,17 +13,6 @@ pub(crate) enum Pooling {
     Average,
 }
 
-/// Every element of the kernel, row after row.
-fn offsets(p: &Patches) -> impl Iterator<Item = (usize, usize)> {
-    let (height, width) = p.kernel;
-    (0..height).flat_map(move |ky| (0..width).map(move |kx| (ky, kx)))
-}
-
-/// The pixels that one row of windows has at one element of the kernel, every `stride`-th of which belongs to a window.
-fn pixels<'a, T>(image: &'a [T], p: &Patches, (ky, kx): (usize, usize), row: usize, cols: usize) -> &'a [T] {
-    &image[(row * p.stride + ky) * p.width + kx..][..(cols - 1) * p.stride + 1]
-}
-
 /// Pools images `(images, height, width)` into `(images, rows, cols)`. `patches` has no padding and no dilation.
 pub(crate) fn forward<T: Real>(images: &[T], p: &Patches, pooling: Pooling) -> Vec<T> {
     let (rows, cols) = p.output().unwrap_or((0, 0));
@@ -32,27 +21,16 @@ pub(crate) fn forward<T: Real>(images: &[T], p: &Patches, pooling: Pooling) -> V
     if out.is_empty() {
         return out;
     }
-    let share = T::from_f64(1.0 / p.area() as f64);
     out.par_chunks_mut(outputs).zip(images.par_chunks(area)).for_each(|(out, image)| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
-            || {
-                for (row, out) in out.chunks_exact_mut(cols).enumerate() {
-                    for (k, offset) in offsets(p).enumerate() {
-                        let pixels = pixels(image, p, offset, row, cols);
-                        match (pooling, k) {
-                            (_, 0) => each(out, pixels, p.stride, |out, x| *out = x),
-                            // The first of the largest, or the first NaN.
-                            (Pooling::Max, _) => each(out, pixels, p.stride, |best, x| {
-                                let replaced = !(x <= *best) & (*best == *best);
-                                *best = if replaced { x } else { *best };
-                            }),
-                            (Pooling::Average, _) => each(out, pixels, p.stride, |out, x| *out += x),
-                        }
-                    }
-                    if pooling == Pooling::Average {
-                        out.iter_mut().for_each(|out| *out = *out * share);
-                    }
+            move || {
+                let out = once(out);
+                match (pooling, p.stride) {
+                    (Pooling::Max, 1) => pool::<T, true, true>(out, image, p, cols),
+                    (Pooling::Max, _) => pool::<T, true, false>(out, image, p, cols),
+                    (Pooling::Average, 1) => pool::<T, false, true>(out, image, p, cols),
+                    (Pooling::Average, _) => pool::<T, false, false>(out, image, p, cols),
                 }
             },
         );
@@ -60,12 +38,34 @@ pub(crate) fn forward<T: Real>(images: &[T], p: &Patches, pooling: Pooling) -> V
     out
 }
 
-/// Calls `f` with every output of a row and its pixel.
+/// One image, by its largest values or its means; neighbouring windows are a pixel apart where `DENSE`.
 #[inline(always)]
-fn each<T: Copy>(out: &mut [T], pixels: &[T], stride: usize, mut f: impl FnMut(&mut T, T)) {
-    match stride {
-        1 => out.iter_mut().zip(pixels).for_each(|(out, x)| f(out, *x)),
-        _ => out.iter_mut().zip(pixels.iter().step_by(stride)).for_each(|(out, x)| f(out, *x)),
+fn pool<T: Real, const MAX: bool, const DENSE: bool>(out: &mut [T], image: &[T], p: &Patches, cols: usize) {
+    let stride = if DENSE { 1 } else { p.stride };
+    let share = T::from_f64(1.0 / p.area() as f64);
+    for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+        for ky in 0..p.kernel.0 {
+            for kx in 0..p.kernel.1 {
+                let pixels = &image[(row * stride + ky) * p.width + kx..][..(cols - 1) * stride + 1];
+                let first = ky == 0 && kx == 0;
+                for (x, out) in out.iter_mut().enumerate() {
+                    let pixel = pixels[x * stride];
+                    // The first of the largest, or the first NaN.
+                    let replaced = first | (!(pixel <= *out) & (*out == *out));
+                    let largest = if replaced { pixel } else { *out };
+                    *out = if MAX {
+                        largest
+                    } else if first {
+                        pixel
+                    } else {
+                        *out + pixel
+                    };
+                }
+            }
+        }
+        if !MAX {
+            out.iter_mut().for_each(|out| *out = *out * share);
+        }
     }
 }
 
@@ -77,44 +77,60 @@ pub(crate) fn backward<T: Real>(images: &[T], pooled: &[T], cotangents: &[T], p:
     if out.is_empty() || outputs == 0 {
         return out;
     }
-    let share = T::from_f64(1.0 / p.area() as f64);
     let inputs = images.par_chunks(area).zip(pooled.par_chunks(outputs).zip(cotangents.par_chunks(outputs)));
-    out.par_chunks_mut(area).zip(inputs).for_each_init(Vec::new, |left, (out, (image, (pooled, cotangents)))| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let pairs = pooled.chunks_exact(cols).zip(cotangents.chunks_exact(cols));
-                for (row, (pooled, cotangents)) in pairs.enumerate() {
-                    // What of each output's cotangent has not yet gone to a pixel.
-                    left.clear();
-                    left.extend_from_slice(cotangents);
-                    for (ky, kx) in offsets(p) {
-                        let start = (row * p.stride + ky) * p.width + kx;
-                        let end = start + (cols - 1) * p.stride + 1;
-                        let (out, image) = (&mut out[start..end], &image[start..end]);
-                        match pooling {
-                            Pooling::Max => {
-                                let taken =
-                                    out.iter_mut().zip(image).step_by(p.stride).zip(pooled).zip(left.iter_mut());
-                                for (((out, x), y), g) in taken {
-                                    // The first pixel equal to the largest, or the first NaN.
-                                    let here = (*x == *y) | (*x != *x);
-                                    *out += if here { *g } else { T::zero() };
-                                    *g = if here { T::zero() } else { *g };
-                                }
-                            }
-                            Pooling::Average => {
-                                for (out, g) in out.iter_mut().step_by(p.stride).zip(left.iter()) {
-                                    *out += *g * share;
-                                }
-                            }
-                        }
+    out.par_chunks_mut(area).zip(inputs).for_each_init(
+        || vec![T::default(); cols],
+        |left, (out, (image, (pooled, cotangents)))| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                move || {
+                    let (out, inputs) = (once(out), (image, pooled, cotangents));
+                    match (pooling, p.stride) {
+                        (Pooling::Max, 1) => spread::<T, true, true>(out, inputs, p, left),
+                        (Pooling::Max, _) => spread::<T, true, false>(out, inputs, p, left),
+                        (Pooling::Average, 1) => spread::<T, false, true>(out, inputs, p, left),
+                        (Pooling::Average, _) => spread::<T, false, false>(out, inputs, p, left),
+                    }
+                },
+            );
+        },
+    );
+    out
+}
+
+/// Adds the cotangents of one image's windows to its pixels. `left` has room for a row of windows.
+#[inline(always)]
+fn spread<T: Real, const MAX: bool, const DENSE: bool>(
+    out: &mut [T],
+    (image, pooled, cotangents): (&[T], &[T], &[T]),
+    p: &Patches,
+    left: &mut [T],
+) {
+    let (stride, cols) = (if DENSE { 1 } else { p.stride }, left.len());
+    let share = T::from_f64(1.0 / p.area() as f64);
+    for (row, (pooled, cotangents)) in pooled.chunks_exact(cols).zip(cotangents.chunks_exact(cols)).enumerate() {
+        // What of each window's cotangent has not yet gone to a pixel.
+        left.copy_from_slice(cotangents);
+        for ky in 0..p.kernel.0 {
+            for kx in 0..p.kernel.1 {
+                let start = (row * stride + ky) * p.width + kx;
+                let end = start + (cols - 1) * stride + 1;
+                let (out, image) = (&mut out[start..end], &image[start..end]);
+                for (x, (y, g)) in pooled.iter().zip(left.iter_mut()).enumerate() {
+                    let x = x * stride;
+                    if MAX {
+                        // The first pixel equal to the largest, or the first NaN.
+                        let here = (image[x] == *y) | (image[x] != image[x]);
+                        let (mine, rest) = if here { (*g, T::zero()) } else { (T::zero(), *g) };
+                        out[x] += mine;
+                        *g = rest;
+                    } else {
+                        out[x] += *g * share;
                     }
                 }
-            },
-        );
-    });
-    out
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub struct StandardNormals {
 
 impl StandardNormals {
     /// Draws that share one stretch of the stream.
-    pub const BLOCK: usize = 4096;
+    pub const BLOCK: usize = crate::clip::BLOCK;
 
     /// ChaCha blocks reserved for a stretch: 512 for its draws, and room for 2^24 further numbers, of which 26 are needed on
     /// average. A number leads to a refusal, and so to another, with a chance of 0.002, in the tail 0.06: the room is never
@@ -74,19 +74,21 @@ impl StandardNormals {
 
     /// Draws 0, 1, 2, ... on rayon's threads.
     pub fn fill(&self, draws: &mut [f64]) {
-        self.combine(draws, 0, |_, draw| draw);
+        draws
+            .par_chunks_mut(Self::BLOCK)
+            .enumerate()
+            .for_each(|(block, draws)| self.combine(draws, block, |_, draw| draw));
     }
 
-    /// Replaces every value by what `with` makes of it and its draw. The first value's draw is the first of `block`.
-    fn combine(&self, values: &mut [f64], block: usize, with: impl Fn(f64, f64) -> f64 + Sync) {
-        values.par_chunks_mut(Self::BLOCK).enumerate().for_each(|(i, values)| {
-            let mut normals = Normals::new(&self.stream, (block + i) as u64 * Self::STRETCH, Self::BLOCK);
-            for values in values.chunks_mut(DRAWS) {
-                for (value, draw) in values.iter_mut().zip(normals.draw()) {
-                    *value = with(*value, *draw);
-                }
+    /// Replaces every value by what `with` makes of it and its draw. The values, at most [`Self::BLOCK`], have the draws of
+    /// `block`.
+    fn combine(&self, values: &mut [f64], block: usize, with: impl Fn(f64, f64) -> f64) {
+        let mut normals = Normals::new(&self.stream, block as u64 * Self::STRETCH, Self::BLOCK);
+        for values in values.chunks_mut(DRAWS) {
+            for (value, draw) in values.iter_mut().zip(normals.draw()) {
+                *value = with(*value, *draw);
             }
-        });
+        }
     }
 }
 
@@ -103,10 +105,8 @@ impl Mechanism for Gaussian {
             });
         }
         let (draws, expected_batch) = (StandardNormals::new(&self.key, self.step), self.expected_batch);
-        let mut block = 0;
-        let gradient = sum.release(|values| {
+        let gradient = sum.release(|block, values| {
             draws.combine(values, block, |value, draw| (value + deviation * draw) / expected_batch);
-            block += values.len().div_ceil(StandardNormals::BLOCK);
         })?;
         let next = self.step.checked_add(1);
         self.step = next.ok_or_else(|| Error::value("step", self.step, "fewer than 2^32: no noise is used twice"))?;

@@ -26,7 +26,7 @@ impl Noiseless {
 
 impl Mechanism for Noiseless {
     fn release(&mut self, sum: ClippedSum) -> Result<(Release, Event)> {
-        let gradient = sum.release(|values| values.iter_mut().for_each(|value| *value /= self.expected_batch))?;
+        let gradient = sum.release(|_, values| values.iter_mut().for_each(|value| *value /= self.expected_batch))?;
         Ok((Release { gradient }, self.event()))
     }
 
