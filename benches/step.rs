@@ -9,7 +9,10 @@ use dp_accountant::NoiseMultiplier;
 use dpsgd::clip::{Clip, ClipNorm, ClippedSum, Flat, Unclipped};
 use dpsgd::grad::{Engine, Recorded};
 use dpsgd::model::{Classifier, Model};
-use dpsgd::nn::{Activation, Conv2dConfig, Flatten, MaxPool2d, Parameters, Sequential, conv2d, linear};
+use dpsgd::nn::{
+    Activation, Conv2dConfig, Flatten, Last, MaxPool2d, Parameters, RecurrentConfig, Sequential, conv2d, embedding,
+    linear, lstm,
+};
 use dpsgd::noise::{Gaussian, Mechanism, Noiseless};
 use dpsgd::optim::{Optimizer, Sgd, SgdConfig};
 use dpsgd::seed::Key;
@@ -23,6 +26,8 @@ struct Case {
     classes: usize,
     batches: &'static [usize],
     network: fn(candle_nn::VarBuilder<'_>) -> candle_core::Result<Sequential>,
+    /// The size of the vocabulary, where records are tokens.
+    tokens: Option<u32>,
 }
 
 /// Both steps are repeated for so long, and at least so often.
@@ -31,15 +36,31 @@ const LEAST: usize = 7;
 
 fn cases() -> Vec<Case> {
     vec![
-        Case { name: "mnist-cnn", shape: &[1, 28, 28], classes: 10, batches: &[64, 256, 1024], network: mnist_cnn },
-        Case { name: "cifar-cnn", shape: &[3, 32, 32], classes: 10, batches: &[256], network: cifar_cnn },
-        Case { name: "mlp", shape: &[784], classes: 10, batches: &[256], network: mlp },
+        Case {
+            name: "mnist-cnn",
+            shape: &[1, 28, 28],
+            classes: 10,
+            batches: &[64, 256, 1024],
+            network: mnist_cnn,
+            tokens: None,
+        },
+        Case { name: "cifar-cnn", shape: &[3, 32, 32], classes: 10, batches: &[256], network: cifar_cnn, tokens: None },
+        Case { name: "mlp", shape: &[784], classes: 10, batches: &[256], network: mlp, tokens: None },
+        Case {
+            name: "lstm",
+            shape: &[64],
+            classes: 2,
+            batches: &[64],
+            network: lstm_classifier,
+            tokens: Some(VOCABULARY),
+        },
         Case {
             name: "logistic",
             shape: &[123],
             classes: 2,
             batches: &[512],
             network: |vb| Ok(Sequential::new().add(linear(123, 2, vb)?)),
+            tokens: None,
         },
         Case {
             name: "wide-linear",
@@ -47,6 +68,7 @@ fn cases() -> Vec<Case> {
             classes: 10,
             batches: &[512],
             network: |vb| Ok(Sequential::new().add(linear(12_500, 10, vb)?)),
+            tokens: None,
         },
     ]
 }
@@ -93,6 +115,17 @@ fn mlp(vb: candle_nn::VarBuilder<'_>) -> candle_core::Result<Sequential> {
         .add(linear(1000, 10, vb.pp("output"))?))
 }
 
+/// An embedding of 64, an LSTM of 128 whose last state is classified: a text classifier over 5,000 words.
+fn lstm_classifier(vb: candle_nn::VarBuilder<'_>) -> candle_core::Result<Sequential> {
+    Ok(Sequential::new()
+        .add(embedding(VOCABULARY as usize, 64, vb.pp("embedding"))?)
+        .add(lstm(64, 128, RecurrentConfig::default(), vb.pp("lstm"))?)
+        .add(Last)
+        .add(linear(128, 2, vb.pp("output"))?))
+}
+
+const VOCABULARY: u32 = 5000;
+
 /// One model on the way, with its optimiser and mechanism.
 struct Training<'a> {
     model: &'a dyn Model,
@@ -119,7 +152,11 @@ fn measure(case: &Case, batch: usize) {
     let parameters = Parameters::new(key.clone(), DType::F32, &Device::Cpu);
     let model = Classifier::new((case.network)(parameters.var_builder()).unwrap());
     let full: Vec<usize> = std::iter::once(batch).chain(case.shape.iter().copied()).collect();
-    let xs = Tensor::rand(0.0_f32, 1.0, full, &Device::Cpu).unwrap();
+    let xs = match case.tokens {
+        None => Tensor::rand(0.0_f32, 1.0, full, &Device::Cpu),
+        Some(size) => Tensor::rand(0.0_f32, size as f32, full, &Device::Cpu).and_then(|xs| xs.to_dtype(DType::U32)),
+    };
+    let xs = xs.unwrap();
     let ys: Vec<u32> = (0..batch).map(|i| (i % case.classes) as u32).collect();
     let ys = Tensor::from_vec(ys, batch, &Device::Cpu).unwrap();
     let training = |clip: Box<dyn Clip>, mechanism: Box<dyn Mechanism>| Training {

@@ -28,8 +28,11 @@ pub(crate) trait Real: WithDType + num_traits::Float + std::iter::Sum + Default 
     /// Norms whose products of four neither overflow nor lose digits to underflow that their roundings would not lose.
     const FOURTH_POWERS: std::ops::Range<f64>;
 
-    /// The hyperbolic tangent of every element.
-    fn tanh_of(xs: &[Self], ys: &mut [Self]);
+    /// The hyperbolic tangent of every element, in place.
+    fn tanh_of(values: &mut [Self]);
+
+    /// The logistic function 1 / (1 + e^-x) of every element, in place.
+    fn sigmoid_of(values: &mut [Self]);
 
     /// The element as f64, exactly; a plain conversion that compilers vectorise.
     fn wide(self) -> f64;
@@ -42,8 +45,12 @@ impl Real for f32 {
     const UNIT_ROUNDOFF: f64 = 5.960_464_477_539_063e-8;
     const FOURTH_POWERS: std::ops::Range<f64> = 1e-15..1e15;
 
-    fn tanh_of(xs: &[Self], ys: &mut [Self]) {
-        activation::tanh_f32(xs, ys);
+    fn tanh_of(values: &mut [Self]) {
+        activation::tanh_f32(values);
+    }
+
+    fn sigmoid_of(values: &mut [Self]) {
+        activation::sigmoid_f32(values);
     }
 
     #[inline(always)]
@@ -63,8 +70,13 @@ impl Real for f64 {
     const UNIT_ROUNDOFF: f64 = 1.110_223_024_625_156_5e-16;
     const FOURTH_POWERS: std::ops::Range<f64> = 1e-70..1e70;
 
-    fn tanh_of(xs: &[Self], ys: &mut [Self]) {
-        ys.iter_mut().zip(xs).for_each(|(y, x)| *y = x.tanh());
+    fn tanh_of(values: &mut [Self]) {
+        values.iter_mut().for_each(|x| *x = x.tanh());
+    }
+
+    fn sigmoid_of(values: &mut [Self]) {
+        // Where the exponential overflows the result is zero, as it should be.
+        values.iter_mut().for_each(|x| *x = (1.0 + (-*x).exp()).recip());
     }
 
     #[inline(always)]

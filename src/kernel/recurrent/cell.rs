@@ -62,16 +62,16 @@ impl Cell {
                 let (gates, rest) = kept.split_at_mut(4 * h);
                 let (tanh_c, before) = rest.split_at_mut(h);
                 gates.iter_mut().zip(x).zip(r).for_each(|((gate, x), r)| *gate = *x + *r);
-                sigmoid(&mut gates[..2 * h]);
-                tanh(&mut gates[2 * h..3 * h]);
-                sigmoid(&mut gates[3 * h..]);
+                T::sigmoid_of(&mut gates[..2 * h]);
+                T::tanh_of(&mut gates[2 * h..3 * h]);
+                T::sigmoid_of(&mut gates[3 * h..]);
                 let [i, f, g, o] = parts(gates);
                 before.copy_from_slice(state);
                 for j in 0..h {
                     state[j] = f[j] * before[j] + i[j] * g[j];
                 }
                 tanh_c.copy_from_slice(state);
-                tanh(tanh_c);
+                T::tanh_of(tanh_c);
                 for j in 0..h {
                     out[j] = o[j] * tanh_c[j];
                 }
@@ -81,14 +81,14 @@ impl Cell {
                 let (n, rest) = rest.split_at_mut(h);
                 let (r_n, before) = rest.split_at_mut(h);
                 gates.iter_mut().zip(x).zip(r).for_each(|((gate, x), r)| *gate = *x + *r);
-                sigmoid(gates);
+                T::sigmoid_of(gates);
                 let [reset, z] = parts(gates);
                 r_n.copy_from_slice(&r[2 * h..]);
                 let x_n = &x[2 * h..];
                 for j in 0..h {
                     n[j] = x_n[j] + reset[j] * r_n[j];
                 }
-                tanh(n);
+                T::tanh_of(n);
                 before.copy_from_slice(state);
                 for j in 0..h {
                     out[j] = (T::one() - z[j]) * n[j] + z[j] * before[j];
@@ -97,7 +97,7 @@ impl Cell {
             }
             Self::Tanh => {
                 out.iter_mut().zip(x).zip(r).for_each(|((out, x), r)| *out = *x + *r);
-                tanh(out);
+                T::tanh_of(out);
                 kept.iter_mut().zip(out).for_each(|(slope, y)| *slope = T::one() - *y * *y);
             }
             Self::Relu => {
@@ -165,13 +165,4 @@ fn parts<const N: usize, T>(xs: &[T]) -> [&[T]; N] {
 fn parts_mut<const N: usize, T>(xs: &mut [T]) -> [&mut [T]; N] {
     let mut chunks = xs.chunks_exact_mut(xs.len() / N);
     std::array::from_fn(|_| chunks.next().unwrap_or_default())
-}
-
-/// `1 / (1 + exp(-x))`; where the exponential overflows the result is zero, as it should be.
-fn sigmoid<T: Real>(xs: &mut [T]) {
-    xs.iter_mut().for_each(|x| *x = (T::one() + (-*x).exp()).recip());
-}
-
-fn tanh<T: Real>(xs: &mut [T]) {
-    xs.iter_mut().for_each(|x| *x = x.tanh());
 }
