@@ -51,7 +51,7 @@ fn pool<T: Real, const MAX: bool, const DENSE: bool>(out: &mut [T], image: &[T],
                 for (x, out) in out.iter_mut().enumerate() {
                     let pixel = pixels[x * stride];
                     // The first of the largest, or the first NaN.
-                    let replaced = first | (!(pixel <= *out) & (*out == *out));
+                    let replaced = first | (((pixel > *out) | pixel.is_nan()) & !out.is_nan());
                     let largest = if replaced { pixel } else { *out };
                     *out = if MAX {
                         largest
@@ -64,7 +64,7 @@ fn pool<T: Real, const MAX: bool, const DENSE: bool>(out: &mut [T], image: &[T],
             }
         }
         if !MAX {
-            out.iter_mut().for_each(|out| *out = *out * share);
+            out.iter_mut().for_each(|out| *out *= share);
         }
     }
 }
@@ -120,7 +120,7 @@ fn spread<T: Real, const MAX: bool, const DENSE: bool>(
                     let x = x * stride;
                     if MAX {
                         // The first pixel equal to the largest, or the first NaN.
-                        let here = (image[x] == *y) | (image[x] != image[x]);
+                        let here = (image[x] == *y) | image[x].is_nan();
                         let (mine, rest) = if here { (*g, T::zero()) } else { (T::zero(), *g) };
                         out[x] += mine;
                         *g = rest;
