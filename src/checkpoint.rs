@@ -44,8 +44,9 @@ impl std::fmt::Debug for Checkpoint {
     }
 }
 
-/// The version of the layout; a file of another one is refused.
-const FORMAT: u32 = 1;
+/// The version of the layout and of the noise that a key and a step give; a file of another one is refused, because a run would
+/// go on with other noise than it began with.
+const FORMAT: u32 = 2;
 /// The header's only entry of ours.
 const HEADER: &str = "dpsgd";
 /// What the names of parameters begin with that the run trains.
