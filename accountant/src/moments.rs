@@ -163,7 +163,7 @@ impl Accountant for Moments {
         let interval = self.largest(
             (&terms, mu),
             delta.ln(),
-            |composition| chernoff::epsilon(composition, delta, None),
+            |composition| chernoff::epsilon(composition, delta),
             Composition::largest_loss,
             |real| real.value.max(0.0),
             |composition, real| search::epsilon(composition, delta, real),

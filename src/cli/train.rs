@@ -59,7 +59,7 @@ pub(super) struct Args {
     relation: String,
     /// Train the twin that is not private: the same model, batches and kernels without clipping and noise. Shows what privacy
     /// costs; nothing is kept.
-    #[arg(long, conflicts_with_all = ["epsilon", "noise_multiplier", "out", "resume"], help_heading = "Privacy")]
+    #[arg(long, conflicts_with_all = WITHOUT_PRIVACY, help_heading = "Privacy")]
     no_privacy: bool,
     /// The accountant: auto, analytic, moments, pld or rdp.
     #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Privacy")]
@@ -100,6 +100,10 @@ pub(super) struct Args {
     #[arg(long, help_heading = "Run")]
     quiet: bool,
 }
+
+/// Flags that would say nothing of a run without clipping and noise, or keep what it makes.
+const WITHOUT_PRIVACY: [&str; 8] =
+    ["epsilon", "noise_multiplier", "delta", "clip_norm", "relation", "accountant", "out", "resume"];
 
 const EXAMPLES: &str = "Examples:
   dpsgd train --epsilon 1 --out digits
@@ -147,20 +151,17 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     if args.no_privacy {
         let mut watcher = Watcher::new(None, 0, Journal::new(recipe), args.quiet);
         let mut twin = trainer.without_privacy();
-        twin.train(|progress| {
+        let trained = twin.train(|progress| {
             watcher.step(progress)?;
             Ok(if stop.load(Ordering::Relaxed) { Wish::Stop } else { Wish::Continue })
-        })?;
+        });
+        let journal = watcher.finish();
+        trained?;
         if !twin.is_done() {
             return Ok(interrupted(&twin, None));
         }
-        let journal = watcher.finish();
-        let findings = Twin::new(&journal, &parameters, utility(&model, &data, &parameters, &run)?, cost(&journal));
-        match format {
-            Format::Json => print(&findings.to_json()?)?,
-            Format::Text => print(&findings.to_string())?,
-        }
-        return Ok(Ended::Done);
+        let utility = utility(&model, &data, &parameters, &run)?;
+        return print_twin(&Twin::new(&journal, &parameters, utility, cost(&journal)), format);
     }
     let (directory, journal) = match (resumed, &args.out) {
         (Some((directory, checkpoint)), _) => {
@@ -226,6 +227,14 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
             Some(directory) => note(&format!("kept in {}", directory.path().display())),
             None => note("nothing was kept; add --out DIR to keep the model"),
         }
+    }
+    Ok(Ended::Done)
+}
+
+fn print_twin(twin: &Twin, format: Format) -> anyhow::Result<Ended> {
+    match format {
+        Format::Json => print(&twin.to_json()?)?,
+        Format::Text => print(&twin.to_string())?,
     }
     Ok(Ended::Done)
 }

@@ -153,7 +153,15 @@ fn the_twin_without_privacy_says_so_and_keeps_nothing() {
     assert!(number(&twin, "/cost/examples_per_second") > 0.0);
     let text = ok(here.path(), "train --data small.csv --epochs 2 --no-privacy").stdout;
     assert!(text.starts_with("NO PRIVACY\n") && !text.contains("epsilon"), "{text}");
-    for flags in ["--epsilon 1", "--noise-multiplier 2", "--out run"] {
+    for flags in [
+        "--epsilon 1",
+        "--noise-multiplier 2",
+        "--delta 1e-6",
+        "--clip-norm 1",
+        "--relation replace",
+        "--accountant rdp",
+        "--out run",
+    ] {
         let refused = dpsgd(here.path(), &words(&format!("train --data small.csv --no-privacy {flags}")));
         assert_eq!(refused.code, Some(2), "{flags}: {}", refused.stderr);
     }

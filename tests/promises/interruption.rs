@@ -156,6 +156,8 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let at = text.find("\\\"step\\\":").expect("the header counts the steps");
     let other_key = text.find("\\\"key\\\":\\\"").map(|at| at + 12).expect("the header holds the key");
+    let format = text.find("\\\"format\\\":").map(|at| at + 11).expect("the header holds the layout");
+    assert_eq!(bytes[format], b'2');
     let changed = |at: usize, byte: u8| {
         let mut copy = bytes.clone();
         copy[at] = byte;
@@ -167,6 +169,7 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
         ("empty", Vec::new()),
         ("a step that is no number", changed(at + 9, b'x')),
         ("a key that is not hexadecimal", changed(other_key, b'z')),
+        ("written with the noise of an earlier version", changed(format, b'1')),
     ] {
         std::fs::write(&path, &content).unwrap();
         let ran = run(here.path(), &format!("{RUN} --quiet --resume --out run"));

@@ -22,10 +22,10 @@ pub(super) struct Chernoff {
 /// The best real order for this delta, and its epsilon, which may be negative. `None` when no order can be evaluated.
 ///
 /// Of a whole composition this epsilon is a bound: what is far is taken off delta.
-pub(super) fn epsilon(composition: &mut Composition, delta: f64, start: Option<f64>) -> Option<Chernoff> {
+pub(super) fn epsilon(composition: &mut Composition, delta: f64) -> Option<Chernoff> {
     let ln_delta = delta.ln();
     let target = ln_delta + (-(composition.ln_far() - ln_delta).exp()).ln_1p();
-    let start = start.unwrap_or_else(|| (-2.0 * target / composition.guess()).sqrt());
+    let start = (-2.0 * target / composition.guess()).sqrt();
     at_least(composition, target, start, TOLERANCE)
 }
 

@@ -337,7 +337,7 @@ mod tests {
             if n == 0 { vec![] } else { vec![Sampled { rate: q, noise_multiplier: z, doubt: 0.0, count: n }] };
         let terms = Terms { sampled, ..Terms::default() };
         let mut composition = Composition::new(&terms, Mu { value: mu, error: 4.0 * E }, direction, delta.ln());
-        let real = chernoff::epsilon(&mut composition, delta, None).unwrap();
+        let real = chernoff::epsilon(&mut composition, delta).unwrap();
         epsilon(&mut composition, delta, real).unwrap()
     }
 
