@@ -44,9 +44,9 @@ impl std::fmt::Debug for Checkpoint {
     }
 }
 
-/// The version of the layout and of the noise that a key and a step give; a file of another one is refused, because a run would
-/// go on with other noise than it began with.
-const FORMAT: u32 = 2;
+/// The version of the layout and of the batches and noise that a key and a step give; a file of another one is refused, as a run
+/// would go on with others than it began with.
+const FORMAT: u32 = 3;
 /// The header's only entry of ours.
 const HEADER: &str = "dpsgd";
 /// What the names of parameters begin with that the run trains.

@@ -43,6 +43,8 @@ pub enum Role {
     Holdout = 4,
     /// The made-up records of the isolation probe.
     Probe = 5,
+    /// The order of a batch.
+    Order = 6,
 }
 
 impl Key {
@@ -103,7 +105,7 @@ mod tests {
     #[test]
     fn streams_are_functions_of_key_role_and_step_and_never_shared() {
         let key = Key::from_seed(7);
-        let roles = [Role::Sampler, Role::Noise, Role::Init, Role::Holdout, Role::Probe];
+        let roles = [Role::Sampler, Role::Noise, Role::Init, Role::Holdout, Role::Probe, Role::Order];
         let mut firsts = HashSet::new();
         for role in roles {
             for step in [0, 1, 2, u32::MAX] {

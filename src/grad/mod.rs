@@ -97,6 +97,12 @@ impl Norms {
         Ok(Self { groups: count, values: values.map(|(i, group)| group_norm(i, group)).collect() })
     }
 
+    /// Every bound times `factor`.
+    pub(crate) fn scaled(mut self, factor: f64) -> Self {
+        self.values.iter_mut().for_each(|norm| *norm *= factor);
+        self
+    }
+
     /// How many groups.
     pub fn groups(&self) -> usize {
         self.groups

@@ -1,8 +1,9 @@
 //! Per-example gradients read off a tape.
 
 use super::tape::{Cotangent, Record};
-use super::weight::{norms_of_rows, sum_of_rows};
+use super::weight::{norms_of_rows, sum_of_rows, zero_unless};
 use super::{Engine, Norms, PerExample, Rule, Tape, Weights, tied};
+use crate::kernel::blocks::CROSSTALK;
 use crate::model::Model;
 use crate::nn::Parameters;
 use crate::{Error, Result};
@@ -99,8 +100,7 @@ impl Records {
         match self.uses.as_slice() {
             [(rule, cotangent)] => {
                 let (norms, gradients) = rule.measure(cotangent)?;
-                self.gradients = gradients;
-                return Ok(norms);
+                return Ok(self.keep(norms, gradients));
             }
             [(Rule::Table(table), of_table), (Rule::Weight(weight), of_weight)] if self.uses_stay_apart()? => {
                 return Ok(tied::norms((table, of_table), (weight, of_weight))?);
@@ -116,8 +116,25 @@ impl Records {
             });
         }
         let norms = sum.as_ref().map_or(Ok(Vec::new()), norms_of_rows)?;
-        self.gradients = sum;
-        Ok(norms)
+        Ok(self.keep(norms, sum))
+    }
+
+    /// Gradients that were formed replace the records they came from, whose memory is needed no longer.
+    fn keep(&mut self, norms: Vec<f64>, gradients: Option<Tensor>) -> Vec<f64> {
+        if gradients.is_some() {
+            self.uses.clear();
+        }
+        self.gradients = gradients;
+        norms
+    }
+
+    /// Whether some of the sum is taken in f32 over blocks of examples.
+    fn sums_in_blocks(&self) -> bool {
+        let in_blocks = |(rule, cotangent): &(Rule, Tensor)| match rule {
+            Rule::Weight(weight) => weight.sums_in_blocks(cotangent.dtype()),
+            _ => false,
+        };
+        self.uses.iter().any(in_blocks)
     }
 
     /// Whether a sum of the uses' own sums is due, and not one of instantiated gradients.
@@ -135,24 +152,21 @@ impl Records {
         if self.gradients.is_none() && !self.uses_stay_apart()? {
             self.measure()?;
         }
-        // Selection, not multiplication: zero times NaN is NaN.
-        let kept: Vec<u32> = (0..weights.len() as u32).filter(|i| weights[*i as usize] != 0.0).collect();
-        if kept.is_empty() {
+        if weights.iter().all(|weight| *weight == 0.0) {
             return Ok(Tensor::zeros(self.var.shape(), DType::F64, &Device::Cpu)?);
         }
-        let weights: Vec<f64> = kept.iter().map(|i| weights[*i as usize]).collect();
-        let count = weights.len();
-        let rows = Tensor::from_vec(kept, count, self.var.device())?;
-        let select = |tensor: &Tensor| -> candle_core::Result<Tensor> {
-            if count == tensor.dim(0)? { Ok(tensor.clone()) } else { tensor.contiguous()?.index_select(&rows, 0) }
-        };
+        // Selection, not multiplication: zero times NaN is NaN.
+        let kept: Vec<u8> = weights.iter().map(|weight| u8::from(*weight != 0.0)).collect();
+        let all = !kept.contains(&0);
+        let kept = Tensor::from_vec(kept, weights.len(), self.var.device())?;
+        let only = |tensor: &Tensor| if all { Ok(tensor.clone()) } else { zero_unless(&kept, tensor) };
         if let Some(gradients) = &self.gradients {
-            return Ok(sum_of_rows(&select(gradients)?, &weights)?.reshape(self.var.shape())?);
+            return Ok(sum_of_rows(&only(gradients)?, weights)?.reshape(self.var.shape())?);
         }
         let mut sum: Option<Tensor> = None;
         for (rule, cotangent) in &self.uses {
-            let rule = if count == cotangent.dim(0)? { rule.clone() } else { rule.select(&rows)? };
-            let part = rule.weighted_sum(&select(cotangent)?, &weights)?;
+            let rule = if all { rule.clone() } else { rule.without(&kept)? };
+            let part = rule.weighted_sum(&only(cotangent)?, weights)?;
             let part = part.to_device(&Device::Cpu)?.reshape(self.var.shape())?;
             sum = Some(match sum {
                 Some(sum) => (sum + part)?,
@@ -183,8 +197,11 @@ impl PerExample for Recorded {
     }
 
     fn norms(&mut self, groups: &[usize]) -> Result<Norms> {
+        let in_blocks = self.parameters.iter().any(Records::sums_in_blocks);
         let norms = self.parameters.iter_mut().map(Records::measure).collect::<Result<Vec<_>>>()?;
-        Norms::new(self.batch, groups, &norms)
+        let norms = Norms::new(self.batch, groups, &norms)?;
+        // What one example does to the rounding of others is taken out of what it may add itself.
+        Ok(if in_blocks { norms.scaled(1.0 + CROSSTALK) } else { norms })
     }
 
     fn weighted_sum(self, weights: &Weights) -> Result<Vec<Tensor>> {

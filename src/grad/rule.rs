@@ -57,13 +57,15 @@ impl Rule {
         }
     }
 
-    /// The record of the examples in `rows` alone.
-    pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
+    /// The record with zeros in place of the examples whose `kept` `(batch)` is zero. Examples keep their places: how the others
+    /// are summed must not depend on it.
+    pub(crate) fn without(&self, kept: &Tensor) -> Result<Self> {
         Ok(match self {
-            Self::Weight(weight) => Self::Weight(weight.select(rows)?),
+            Self::Weight(weight) => Self::Weight(weight.without(kept)?),
             Self::Bias(bias) => Self::Bias(bias.clone()),
-            Self::Scale(scale) => Self::Scale(scale.select(rows)?),
-            Self::Table(table) => Self::Table(table.select(rows)?),
+            Self::Scale(scale) => Self::Scale(scale.without(kept)?),
+            // Tokens are finite, and cotangents of zero add nothing.
+            Self::Table(table) => Self::Table(table.clone()),
         })
     }
 }

@@ -4,7 +4,7 @@
 //! The gradients are of the parameter's size, so they are formed and kept: the norm that is measured is that of the very
 //! values that are summed.
 
-use super::weight::norms_of_rows;
+use super::weight::{norms_of_rows, zero_unless};
 use candle_core::{Result, Tensor};
 
 /// What a scale leaves on the tape.
@@ -33,13 +33,11 @@ impl Scale {
         if others.is_empty() { Ok(products) } else { products.sum(others) }
     }
 
-    /// The record of the examples in `rows` alone.
-    pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
+    /// The record with zeros in place of the examples whose `kept` is zero.
+    pub(crate) fn without(&self, kept: &Tensor) -> Result<Self> {
         Ok(match self {
             Self::Summed => Self::Summed,
-            Self::Factors { factors, axis } => {
-                Self::Factors { factors: factors.contiguous()?.index_select(rows, 0)?, axis: *axis }
-            }
+            Self::Factors { factors, axis } => Self::Factors { factors: zero_unless(kept, factors)?, axis: *axis },
         })
     }
 }

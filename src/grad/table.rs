@@ -49,11 +49,6 @@ impl Tokens {
         Tensor::from_slice(&self.ids, self.ids.len(), device)
     }
 
-    fn select(&self, rows: &[u32]) -> Self {
-        let of = |row: &u32| &self.ids[*row as usize * self.positions..][..self.positions];
-        Self { ids: rows.iter().flat_map(of).copied().collect(), batch: rows.len(), ..*self }
-    }
-
     /// The positions of all, example by example; `None` if the batches or vocabularies differ.
     fn joined(all: &[&Self]) -> Option<Self> {
         let first = *all.first()?;
@@ -102,11 +97,6 @@ impl Table {
     /// The weighted sum `(vocabulary, dim)`, in f64 on the CPU.
     pub(crate) fn weighted_sum(&self, cotangents: &Tensor, weights: &[f64]) -> Result<Tensor> {
         dispatch!(cotangents.dtype(), weighted_sum_on_cpu(self, cotangents, weights))
-    }
-
-    /// The record of the examples in `rows` alone.
-    pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
-        Ok(Self { tokens: self.tokens.select(&rows.to_vec1()?), ..self.clone() })
     }
 
     /// Uses of one table as a single use of it at the positions of all, if every position of each has a cotangent of its own

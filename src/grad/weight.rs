@@ -7,7 +7,8 @@
 use super::tape::Route;
 use crate::kernel::outer::{self, row_norms, weighted_rows};
 use crate::kernel::patches::Patches;
-use crate::kernel::{Real, dispatch, read};
+use crate::kernel::thin::MOST_OUTPUTS;
+use crate::kernel::{Real, dispatch, norm_of, read};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 /// The inputs of all examples, without a graph behind them.
@@ -52,13 +53,22 @@ impl Weight {
         }
     }
 
+    /// Whether the weighted sum is taken in f32 over blocks of examples ([`crate::kernel::blocks`]).
+    pub(crate) fn sums_in_blocks(&self, dtype: DType) -> bool {
+        let rows = matches!(self.inputs, Inputs::Rows(_)) && self.positions == 1;
+        rows && dtype == DType::F32 && self.p > MOST_OUTPUTS
+    }
+
     /// Upper bounds on the gradient norms, and the gradients `(batch, groups p d)` if they were formed.
     pub(crate) fn measure(&self, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Tensor>)> {
         if self.ghost(cotangents.dim(0)?) {
             return Ok((self.ghost_norms(cotangents)?, None));
         }
-        let gradients = self.instantiate(cotangents)?;
-        Ok((norms_of_rows(&gradients)?, Some(gradients)))
+        if let Inputs::Portable(_) = &self.inputs {
+            let gradients = self.instantiate(cotangents)?;
+            return Ok((norms_of_rows(&gradients)?, Some(gradients)));
+        }
+        dispatch!(cotangents.dtype(), measure_on_cpu(self, cotangents))
     }
 
     pub(super) fn ghost_norms(&self, cotangents: &Tensor) -> Result<Vec<f64>> {
@@ -118,12 +128,12 @@ impl Weight {
         g.matmul(&a)?.reshape((self.groups * self.p, self.d))
     }
 
-    /// The record of the examples in `rows` alone.
-    pub(crate) fn select(&self, rows: &Tensor) -> Result<Self> {
+    /// The record with zeros in place of the examples whose `kept` is zero.
+    pub(crate) fn without(&self, kept: &Tensor) -> Result<Self> {
         let inputs = match &self.inputs {
-            Inputs::Rows(a) => Inputs::Rows(a.index_select(rows, 0)?),
-            Inputs::Images(a, patches) => Inputs::Images(a.index_select(rows, 0)?, *patches),
-            Inputs::Portable(a) => Inputs::Portable(a.index_select(rows, 0)?),
+            Inputs::Rows(a) => Inputs::Rows(zero_unless(kept, a)?),
+            Inputs::Images(a, patches) => Inputs::Images(zero_unless(kept, a)?, *patches),
+            Inputs::Portable(a) => Inputs::Portable(zero_unless(kept, a)?),
         };
         Ok(Self { inputs, ..self.clone() })
     }
@@ -162,8 +172,15 @@ fn ghost_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Vec<f64
 }
 
 fn instantiate_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Tensor> {
-    let gradients = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate())?;
+    let (gradients, _) = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate(|_| ()))?;
     Tensor::from_vec(gradients, (cotangents.dim(0)?, weight.groups * weight.p * weight.d), cotangents.device())
+}
+
+/// Every gradient is measured while it is in cache.
+fn measure_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Tensor>)> {
+    let (gradients, norms) = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate(norm_of))?;
+    let shape = (cotangents.dim(0)?, weight.groups * weight.p * weight.d);
+    Ok((norms, Some(Tensor::from_vec(gradients, shape, cotangents.device())?)))
 }
 
 fn weighted_sum_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor, weights: &[f64]) -> Result<Tensor> {
@@ -174,6 +191,15 @@ fn weighted_sum_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor, weights: &
 fn total_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Tensor> {
     let sum = weight.on_cpu::<T, _>(cotangents, |outer| outer.total())?;
     Tensor::from_vec(sum, (weight.groups * weight.p, weight.d), &Device::Cpu)
+}
+
+/// `(batch, ..)` with zeros in place of the examples whose `kept` `(batch)` is zero, by selection: nothing of them is left, were
+/// it NaN.
+pub(crate) fn zero_unless(kept: &Tensor, tensor: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; tensor.rank()];
+    shape[0] = kept.elem_count();
+    let kept = kept.reshape(shape)?.broadcast_as(tensor.shape())?;
+    kept.where_cond(tensor, &tensor.zeros_like()?)
 }
 
 /// The tensor in f64, on its own device where that has f64.

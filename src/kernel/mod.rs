@@ -5,6 +5,7 @@
 //! size depends on the shapes alone, and each piece is computed by one thread in one order.
 
 pub(crate) mod activation;
+pub(crate) mod blocks;
 pub(crate) mod chacha;
 pub(crate) mod instructions;
 pub(crate) mod matmul;
@@ -16,6 +17,7 @@ pub(crate) mod patches;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod scatter;
+pub(crate) mod thin;
 pub(crate) mod update;
 pub(crate) mod ziggurat;
 
@@ -37,6 +39,9 @@ pub(crate) trait Real: WithDType + num_traits::Float + std::iter::Sum + Default 
     /// The element as f64, exactly; a plain conversion that compilers vectorise.
     fn wide(self) -> f64;
 
+    /// The sum of outer products in blocks ([`blocks::product`]), if this type has less digits than such sums need.
+    fn summed_in_blocks(rows: &[Self], g: &[f64], p: usize, d: usize) -> Option<Vec<f64>>;
+
     /// All elements of a storage of this type, to be changed.
     fn elements_of(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
@@ -56,6 +61,10 @@ impl Real for f32 {
     #[inline(always)]
     fn wide(self) -> f64 {
         f64::from(self)
+    }
+
+    fn summed_in_blocks(rows: &[Self], g: &[f64], p: usize, d: usize) -> Option<Vec<f64>> {
+        Some(blocks::product(rows, g, p, d))
     }
 
     fn elements_of(storage: &mut CpuStorage) -> Result<&mut [Self]> {
@@ -82,6 +91,10 @@ impl Real for f64 {
     #[inline(always)]
     fn wide(self) -> f64 {
         self
+    }
+
+    fn summed_in_blocks(_: &[Self], _: &[f64], _: usize, _: usize) -> Option<Vec<f64>> {
+        None
     }
 
     fn elements_of(storage: &mut CpuStorage) -> Result<&mut [Self]> {
@@ -124,6 +137,14 @@ pub(crate) fn read<T: Real, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R
 /// The element as f64: exact for both element types.
 pub(crate) fn to_f64<T: Real>(x: T) -> f64 {
     x.wide()
+}
+
+/// The elements as f64, exactly, for slices of one length.
+pub(crate) fn widen<T: Real>(from: &[T], to: &mut [f64]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || once(to).iter_mut().zip(from).for_each(|(to, from)| *to = from.wide()),
+    );
 }
 
 /// [`norm_bound`] of a slice. The bound on the rounding holds whatever the order of the sum, so it is taken in lanes.

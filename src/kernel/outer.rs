@@ -6,7 +6,8 @@
 
 use super::matmul::{View, matmul, matmul_parallel};
 use super::patches::Patches;
-use super::{Real, norm_bound, norm_of, once, to_f64};
+use super::thin::{self, MOST_OUTPUTS};
+use super::{Real, norm_bound, norm_of, once, to_f64, widen};
 use rayon::prelude::*;
 
 /// The inputs of all examples.
@@ -36,6 +37,9 @@ pub(crate) struct Outer<'a, T> {
 /// How many examples a thread takes at a time when their gradients are summed: a constant, so that the order of the
 /// sum does not depend on the number of threads.
 const EXAMPLES_PER_SUM: usize = 32;
+
+/// How many elements a thread converts at a time.
+const WIDENED: usize = 1 << 16;
 
 impl<'a, T: Real> Outer<'a, T> {
     /// Elements of one example's gradient.
@@ -71,18 +75,21 @@ impl<'a, T: Real> Outer<'a, T> {
         }
     }
 
-    /// Every example's gradient `(batch, groups p d)`.
-    pub(crate) fn instantiate(&self) -> Vec<T> {
+    /// Every example's gradient `(batch, groups p d)`, and what `see` finds in it while it is in cache.
+    pub(crate) fn instantiate<R: Send>(&self, see: impl Fn(&[T]) -> R + Sync) -> (Vec<T>, Vec<R>) {
         let mut out = vec![T::default(); self.batch * self.size()];
         if out.is_empty() {
-            return out;
+            return (out, (0..self.batch).map(|_| see(&[])).collect());
         }
-        out.par_chunks_mut(self.size()).enumerate().for_each_init(Vec::new, |scratch, (example, out)| {
+        let examples = out.par_chunks_mut(self.size()).enumerate();
+        let seen = examples.map_init(Vec::new, |scratch, (example, out)| {
             for (group, out) in out.chunks_exact_mut(self.p * self.d).enumerate() {
                 matmul(out, self.g(example, group), self.a(example, group, scratch), false);
             }
+            see(out)
         });
-        out
+        let seen = seen.collect();
+        (out, seen)
     }
 
     /// An upper bound on the norm of every example's gradient, without forming it.
@@ -126,7 +133,8 @@ impl<'a, T: Real> Outer<'a, T> {
 
     /// The sum over examples of weight times gradient, without forming the gradients: `(groups p, d)`.
     ///
-    /// Summed in f64, where a product of two f32 is exact: how one example rounds hardly depends on the others.
+    /// Summed in f64, where a product of two f32 is exact: how one example rounds hardly depends on the others. Rows of f32 with one
+    /// position and more than a few outputs are summed in blocks, see [`super::blocks`].
     pub(crate) fn weighted_sum(&self, weights: &[f64]) -> Vec<f64> {
         match self.inputs {
             Inputs::Rows(rows) => self.weighted_rows_product(rows, weights),
@@ -135,44 +143,29 @@ impl<'a, T: Real> Outer<'a, T> {
     }
 
     /// One product for all examples: weighted cotangents `(p, batch positions)` times inputs `(batch positions, d)`.
-    ///
-    /// Where there are few outputs, some columns of the inputs at a time become f64, so that what is converted stays in cache;
-    /// otherwise the product itself takes the time.
     fn weighted_rows_product(&self, rows: &[T], weights: &[f64]) -> Vec<f64> {
-        const CONVERTED: usize = 1 << 17;
-        const FEW: usize = 128;
         let (n, per_example, d) = (self.batch * self.positions, self.positions * self.p, self.d);
-        let mut sum = vec![0.0; self.size()];
-        if sum.is_empty() || n == 0 {
-            return sum;
+        if self.size() == 0 || n == 0 {
+            return vec![0.0; self.size()];
         }
-        let mut scaled: Vec<f64> = self.cotangents.iter().map(|g| to_f64(*g)).collect();
-        for (g, weight) in scaled.chunks_exact_mut(per_example.max(1)).zip(weights) {
+        let mut scaled = vec![0.0; self.cotangents.len()];
+        widen(self.cotangents, &mut scaled);
+        for (g, weight) in scaled.chunks_exact_mut(per_example).zip(weights) {
             g.iter_mut().for_each(|g| *g *= weight);
         }
-        let g = View::row_major(&scaled, n, self.p).t();
-        if self.p >= FEW {
-            let rows: Vec<f64> = rows.iter().map(|a| to_f64(*a)).collect();
-            matmul_parallel(&mut sum, g, View::row_major(&rows, n, d), false);
+        if self.p <= MOST_OUTPUTS {
+            return thin::product(rows, &scaled, self.p, d);
+        }
+        if self.positions == 1
+            && let Some(sum) = T::summed_in_blocks(rows, &scaled, self.p, d)
+        {
             return sum;
         }
-        let columns = (CONVERTED / n).clamp(16, 512).min(d);
-        let starts: Vec<usize> = (0..d).step_by(columns).collect();
-        let products = starts.par_iter().map_init(Vec::new, |converted, start| {
-            let width = columns.min(d - start);
-            converted.clear();
-            converted
-                .extend(rows.chunks_exact(d).flat_map(|row| row[*start..start + width].iter().map(|a| to_f64(*a))));
-            let mut product = vec![0.0; self.p * width];
-            matmul(&mut product, g, View::row_major(converted, n, width), false);
-            product
-        });
-        for (start, product) in starts.iter().zip(products.collect::<Vec<_>>()) {
-            let width = product.len() / self.p;
-            for (row, part) in sum.chunks_exact_mut(d).zip(product.chunks_exact(width)) {
-                row[*start..start + width].copy_from_slice(part);
-            }
-        }
+        let mut wide = vec![0.0; rows.len()];
+        wide.par_chunks_mut(WIDENED).zip(rows.par_chunks(WIDENED)).for_each(|(to, from)| widen(from, to));
+        let mut sum = vec![0.0; self.size()];
+        let g = View::row_major(&scaled, n, self.p).t();
+        matmul_parallel(&mut sum, g, View::row_major(&wide, n, d), false);
         sum
     }
 

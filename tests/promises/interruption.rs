@@ -157,7 +157,7 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
     let at = text.find("\\\"step\\\":").expect("the header counts the steps");
     let other_key = text.find("\\\"key\\\":\\\"").map(|at| at + 12).expect("the header holds the key");
     let format = text.find("\\\"format\\\":").map(|at| at + 11).expect("the header holds the layout");
-    assert_eq!(bytes[format], b'2');
+    assert_eq!(bytes[format], b'3');
     let changed = |at: usize, byte: u8| {
         let mut copy = bytes.clone();
         copy[at] = byte;
