@@ -78,7 +78,7 @@ fn mnist_cnn(vb: candle_nn::VarBuilder<'_>) -> candle_core::Result<Sequential> {
     let stride = Conv2dConfig { stride: 2, ..Default::default() };
     let pool = MaxPool2d { kernel: (2, 2), stride: 1 };
     Ok(Sequential::new()
-        .add(conv2d(1, 16, 8, Conv2dConfig { padding: 2, ..stride }, vb.pp("conv1"))?)
+        .add(conv2d(1, 16, 8, Conv2dConfig { padding: 2.into(), ..stride }, vb.pp("conv1"))?)
         .add(Activation::Tanh)
         .add(pool)
         .add(conv2d(16, 32, 4, stride, vb.pp("conv2"))?)
@@ -92,7 +92,7 @@ fn mnist_cnn(vb: candle_nn::VarBuilder<'_>) -> candle_core::Result<Sequential> {
 
 /// Six 3 x 3 convolutions with pooling after every second one, tanh: 550,570 parameters (Papernot et al. 2021).
 fn cifar_cnn(vb: candle_nn::VarBuilder<'_>) -> candle_core::Result<Sequential> {
-    let same = Conv2dConfig { padding: 1, ..Default::default() };
+    let same = Conv2dConfig { padding: 1.into(), ..Default::default() };
     let mut network = Sequential::new();
     let mut ins = 3;
     for (i, outs) in [32, 32, 64, 64, 128, 128].into_iter().enumerate() {

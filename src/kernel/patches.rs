@@ -10,20 +10,28 @@ pub(crate) struct Patches {
     pub(crate) width: usize,
     pub(crate) kernel: (usize, usize),
     pub(crate) stride: usize,
-    pub(crate) padding: usize,
+    /// Zeros (before, after) the rows and the columns of the image.
+    pub(crate) padding: [(usize, usize); 2],
     pub(crate) dilation: usize,
 }
 
 impl Patches {
-    /// How many patches fit along an axis of `size` pixels under a kernel of `kernel` pixels; `None` if not one does.
-    fn count(&self, size: usize, kernel: usize) -> Option<usize> {
+    /// How many patches fit along an axis of `size` pixels and `padding` under a kernel of `kernel` pixels; `None` if not one
+    /// does.
+    fn count(&self, size: usize, (before, after): (usize, usize), kernel: usize) -> Option<usize> {
         let span = self.dilation * (kernel.checked_sub(1)?) + 1;
-        Some((size + 2 * self.padding).checked_sub(span)? / self.stride + 1)
+        Some((before + size + after).checked_sub(span)? / self.stride + 1)
     }
 
     /// Rows and columns of the output; `None` if the kernel does not fit into the padded image once.
     pub(crate) fn output(&self) -> Option<(usize, usize)> {
-        Some((self.count(self.height, self.kernel.0)?, self.count(self.width, self.kernel.1)?))
+        let [rows, cols] = self.padding;
+        Some((self.count(self.height, rows, self.kernel.0)?, self.count(self.width, cols, self.kernel.1)?))
+    }
+
+    /// How many patches there are.
+    pub(crate) fn positions(&self) -> usize {
+        self.output().map_or(0, |(rows, cols)| rows * cols)
     }
 
     /// Pixels of one patch in one channel.
@@ -34,16 +42,17 @@ impl Patches {
     /// Calls `f(patch element, output row, first output column, pixels, first pixel)` for every run of one kernel
     /// offset that lies inside the image, in a fixed order. `runs` of pixels advance by the stride.
     fn runs(&self, (rows, cols): (usize, usize), mut f: impl FnMut(usize, usize, usize, usize, usize)) {
+        let [(top, _), (left, _)] = self.padding;
         for ky in 0..self.kernel.0 {
             for kx in 0..self.kernel.1 {
                 let offset = kx * self.dilation;
-                // Output columns x with 0 <= x stride + offset - padding < width.
-                let first = self.padding.saturating_sub(offset).div_ceil(self.stride);
-                let end = (self.width + self.padding).saturating_sub(offset).div_ceil(self.stride).min(cols);
+                // Output columns x with 0 <= x stride + offset - left < width.
+                let first = left.saturating_sub(offset).div_ceil(self.stride);
+                let end = (self.width + left).saturating_sub(offset).div_ceil(self.stride).min(cols);
                 for y in 0..rows {
-                    let Some(iy) = (y * self.stride + ky * self.dilation).checked_sub(self.padding) else { continue };
+                    let Some(iy) = (y * self.stride + ky * self.dilation).checked_sub(top) else { continue };
                     if iy < self.height && first < end {
-                        let start = iy * self.width + first * self.stride + offset - self.padding;
+                        let start = iy * self.width + first * self.stride + offset - left;
                         f(ky * self.kernel.1 + kx, y, first, end - first, start);
                     }
                 }
@@ -63,7 +72,7 @@ impl Patches {
         let (pixels, positions) = (self.height * self.width, rows * cols);
         let d = image.len() / pixels.max(1) * self.area();
         scratch.resize(d * positions, T::default());
-        if self.padding > 0 {
+        if self.padding != [(0, 0); 2] {
             scratch.fill(T::default());
         }
         if self.by_position() {
@@ -128,17 +137,18 @@ impl Patches {
         mut f: impl FnMut(usize, usize, std::ops::Range<usize>, &mut [T]),
     ) {
         let (rows, cols) = self.output().unwrap_or((0, 0));
+        let [(top, _), (left, _)] = self.padding;
         for y in 0..rows {
             for x in 0..cols {
                 let Some(patch) = patches.next() else { return };
-                // Elements kx with 0 <= x stride + kx - padding < width.
-                let left = (x * self.stride) as isize - self.padding as isize;
-                let first = left.min(0).unsigned_abs().min(self.kernel.1);
-                let end = (self.width as isize - left).clamp(0, self.kernel.1 as isize) as usize;
+                // Elements kx with 0 <= start + kx < width.
+                let start = (x * self.stride) as isize - left as isize;
+                let first = start.min(0).unsigned_abs().min(self.kernel.1);
+                let end = (self.width as isize - start).clamp(0, self.kernel.1 as isize) as usize;
                 for ky in 0..self.kernel.0 {
-                    let Some(iy) = (y * self.stride + ky).checked_sub(self.padding) else { continue };
+                    let Some(iy) = (y * self.stride + ky).checked_sub(top) else { continue };
                     if iy < self.height && first < end {
-                        f(ky, iy * self.width + left.max(0) as usize, first..end, patch);
+                        f(ky, iy * self.width + start.max(0) as usize, first..end, patch);
                     }
                 }
             }
@@ -148,7 +158,8 @@ impl Patches {
     /// For every (output position, patch element): the pixel it reads in an image padded on all sides, row after row.
     pub(crate) fn padded_pixels(&self) -> Vec<u32> {
         let Some((rows, cols)) = self.output() else { return Vec::new() };
-        let width = self.width + 2 * self.padding;
+        let [_, (left, right)] = self.padding;
+        let width = left + self.width + right;
         let mut pixels = Vec::with_capacity(rows * cols * self.area());
         for y in 0..rows {
             for x in 0..cols {
@@ -189,10 +200,10 @@ mod tests {
 
     fn shapes() -> Vec<Patches> {
         let mut shapes = Vec::new();
-        for (height, width) in [(1, 1), (5, 7), (6, 4)] {
-            for kernel in [(1, 1), (2, 3), (3, 3), (4, 4)] {
+        for (height, width) in [(1, 1), (1, 9), (5, 7), (6, 4)] {
+            for kernel in [(1, 1), (1, 4), (2, 3), (3, 3), (4, 4)] {
                 for stride in [1, 2, 3] {
-                    for padding in [0, 1, 2] {
+                    for padding in [[(0, 0); 2], [(1, 1); 2], [(2, 2); 2], [(0, 1), (3, 0)], [(2, 0), (0, 2)]] {
                         for dilation in [1, 2] {
                             shapes.push(Patches { height, width, kernel, stride, padding, dilation });
                         }
@@ -210,22 +221,19 @@ mod tests {
         for p in shapes() {
             let (rows, cols) = p.output().unwrap();
             let image: Vec<f64> = (0..2 * p.height * p.width).map(|i| (i + 1) as f64).collect();
-            let mut scratch = vec![-1.0; 3];
+            let mut scratch = vec![-1.0; 2 * p.area() * rows * cols];
             let got: Vec<f64> = p.gather(&image, &mut scratch).iter().collect();
             assert_eq!(got.len(), 2 * p.area() * rows * cols);
             for (i, value) in got.iter().enumerate() {
                 let (channel, rest) = (i / (p.area() * rows * cols), i % (p.area() * rows * cols));
                 let (element, position) = (rest / (rows * cols), rest % (rows * cols));
                 let padded = p.padded_pixels()[position * p.area() + element] as usize;
-                let width = p.width + 2 * p.padding;
+                let [(top, _), (left, right)] = p.padding;
+                let width = left + p.width + right;
                 let (y, x) = (padded / width, padded % width);
-                let inside =
-                    (p.padding..p.padding + p.height).contains(&y) && (p.padding..p.padding + p.width).contains(&x);
-                let expected = if inside {
-                    image[channel * p.height * p.width + (y - p.padding) * p.width + x - p.padding]
-                } else {
-                    0.0
-                };
+                let inside = (top..top + p.height).contains(&y) && (left..left + p.width).contains(&x);
+                let expected =
+                    if inside { image[channel * p.height * p.width + (y - top) * p.width + x - left] } else { 0.0 };
                 assert_eq!(*value, expected, "{p:?}");
             }
         }

@@ -137,7 +137,7 @@ fn spread<T: Real, const MAX: bool, const DENSE: bool>(
 mod tests {
     use super::*;
 
-    const P: Patches = Patches { height: 3, width: 3, kernel: (2, 2), stride: 1, padding: 0, dilation: 1 };
+    const P: Patches = Patches { height: 3, width: 3, kernel: (2, 2), stride: 1, padding: [(0, 0); 2], dilation: 1 };
 
     #[test]
     fn windows_overlap_and_ties_go_to_the_first() {

@@ -30,27 +30,29 @@ pub(super) fn network(
     if height.min(width) < 4 {
         return Err(Error::Model { reason: format!("cnn needs images of at least 4x4 pixels, not {height}x{width}") });
     }
+    // Kernel, padding and stride of both convolutions.
     let (first, second, pool) = if small {
-        let config = Conv2dConfig { padding: 1, ..Conv2dConfig::default() };
-        ((3, config), (3, config), MaxPool2d { kernel: (2, 2), stride: 2 })
+        ((3, 1, 1), (3, 1, 1), MaxPool2d { kernel: (2, 2), stride: 2 })
     } else {
-        let first = Conv2dConfig { padding: 2, stride: 2, ..Conv2dConfig::default() };
-        ((8, first), (4, Conv2dConfig { padding: 0, ..first }), MaxPool2d { kernel: (2, 2), stride: 1 })
+        ((8, 2, 2), (4, 0, 2), MaxPool2d { kernel: (2, 2), stride: 1 })
     };
     let size = |size: usize| {
-        let after = |size: usize, (kernel, config): (usize, Conv2dConfig)| {
-            let size = (size + 2 * config.padding - kernel) / config.stride + 1;
+        let after = |size: usize, (kernel, padding, stride): (usize, usize, usize)| {
+            let size = (size + 2 * padding - kernel) / stride + 1;
             (size - pool.kernel.0) / pool.stride + 1
         };
         after(after(size, first), second)
     };
+    let convolution = |ins, outs, (kernel, padding, stride): (usize, usize, usize), name| {
+        conv2d(ins, outs, kernel, Conv2dConfig { padding: padding.into(), stride, ..Default::default() }, vb.pp(name))
+    };
     let features = 32 * size(height) * size(width);
     let network = Sequential::new()
         .add(Channels(channels))
-        .add(conv2d(channels, 16, first.0, first.1, vb.pp("conv1"))?)
+        .add(convolution(channels, 16, first, "conv1")?)
         .add(activation)
         .add(pool)
-        .add(conv2d(16, 32, second.0, second.1, vb.pp("conv2"))?)
+        .add(convolution(16, 32, second, "conv2")?)
         .add(activation)
         .add(pool)
         .add(Flatten)

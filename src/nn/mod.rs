@@ -16,7 +16,10 @@ mod pool;
 mod rnn;
 
 pub use activation::Activation;
-pub use conv::{Conv2d, Conv2dConfig, conv2d, conv2d_no_bias};
+pub use conv::{
+    Conv, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvConfig, Padding, conv1d, conv1d_no_bias, conv2d,
+    conv2d_no_bias,
+};
 pub use embedding::{Embedding, EmbeddingConfig, embedding, embedding_with};
 pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagConfig, embedding_bag};
 pub use linear::{Linear, linear, linear_no_bias};

@@ -45,7 +45,7 @@ fn pool(xs: &Tensor, tape: &Tape, pooling: Pooling, kernel: (usize, usize), stri
     if stride == 0 || kernel.0 == 0 || kernel.1 == 0 {
         bail!("pooling: kernel and stride are at least 1, not {}x{} and {stride}", kernel.0, kernel.1);
     }
-    let patches = Patches { height, width, kernel, stride, padding: 0, dilation: 1 };
+    let patches = Patches { height, width, kernel, stride, padding: [(0, 0); 2], dilation: 1 };
     let Some((rows, cols)) = patches.output() else {
         bail!("pooling: a window of {}x{} does not fit into {height}x{width} pixels", kernel.0, kernel.1)
     };

@@ -3,6 +3,7 @@
 //!
 //! A new layer is a new row of [`rows`].
 
+mod convolutions;
 mod norm;
 mod recurrent;
 mod shared;
@@ -12,8 +13,8 @@ use candle_core::{D, DType, Device, Result, Tensor, Var};
 use dpsgd::grad::{Engine, Kernels, PerExample, Recorded, Route, Tape, Weights, one_example_at_a_time};
 use dpsgd::model::Model;
 use dpsgd::nn::{
-    Activation, AvgPool2d, Conv2dConfig, Flatten, Layer, MaxPool2d, Parameters, Sequential, conv2d, conv2d_no_bias,
-    linear, linear_no_bias,
+    Activation, AvgPool2d, Conv2dConfig, Flatten, Layer, MaxPool2d, Padding, Parameters, Sequential, conv2d,
+    conv2d_no_bias, linear, linear_no_bias,
 };
 use dpsgd::seed::Key;
 
@@ -77,17 +78,17 @@ fn rows() -> Vec<Row> {
             name: "convolution with stride and padding",
             shape: &[2, 7, 6],
             build: |vb| {
-                Ok(Box::new(conv2d(2, 3, 3, Conv2dConfig { stride: 2, padding: 2, ..Default::default() }, vb)?))
+                Ok(Box::new(conv2d(2, 3, 3, Conv2dConfig { stride: 2, padding: 2.into(), ..Default::default() }, vb)?))
             },
-            oracle: |var, xs| shifted(xs, var, "", Conv2dConfig { stride: 2, padding: 2, ..Default::default() }),
+            oracle: |var, xs| shifted(xs, var, "", Conv2dConfig { stride: 2, padding: 2.into(), ..Default::default() }),
         },
         Row {
             name: "convolution in groups",
             shape: &[4, 5, 5],
             build: |vb| {
-                Ok(Box::new(conv2d(4, 6, 2, Conv2dConfig { groups: 2, padding: 1, ..Default::default() }, vb)?))
+                Ok(Box::new(conv2d(4, 6, 2, Conv2dConfig { groups: 2, padding: 1.into(), ..Default::default() }, vb)?))
             },
-            oracle: |var, xs| shifted(xs, var, "", Conv2dConfig { groups: 2, padding: 1, ..Default::default() }),
+            oracle: |var, xs| shifted(xs, var, "", Conv2dConfig { groups: 2, padding: 1.into(), ..Default::default() }),
         },
         Row {
             name: "convolution in depth",
@@ -99,9 +100,17 @@ fn rows() -> Vec<Row> {
             name: "convolution with dilation",
             shape: &[2, 7, 7],
             build: |vb| {
-                Ok(Box::new(conv2d(2, 3, 3, Conv2dConfig { dilation: 2, padding: 1, ..Default::default() }, vb)?))
+                Ok(Box::new(conv2d(
+                    2,
+                    3,
+                    3,
+                    Conv2dConfig { dilation: 2, padding: 1.into(), ..Default::default() },
+                    vb,
+                )?))
             },
-            oracle: |var, xs| shifted(xs, var, "", Conv2dConfig { dilation: 2, padding: 1, ..Default::default() }),
+            oracle: |var, xs| {
+                shifted(xs, var, "", Conv2dConfig { dilation: 2, padding: 1.into(), ..Default::default() })
+            },
         },
         Row {
             name: "convolution of one pixel without bias",
@@ -114,7 +123,7 @@ fn rows() -> Vec<Row> {
             shape: &[1, 9, 9],
             build: |vb| {
                 let network = Sequential::new()
-                    .add(conv2d(1, 4, 3, Conv2dConfig { padding: 1, ..Default::default() }, vb.pp("a"))?)
+                    .add(conv2d(1, 4, 3, Conv2dConfig { padding: 1.into(), ..Default::default() }, vb.pp("a"))?)
                     .add(Activation::Tanh)
                     .add(MaxPool2d { kernel: (2, 2), stride: 1 })
                     .add(conv2d(4, 4, 3, Conv2dConfig { groups: 2, ..Default::default() }, vb.pp("b"))?)
@@ -125,7 +134,7 @@ fn rows() -> Vec<Row> {
                 Ok(Box::new(network))
             },
             oracle: |var, xs| {
-                let xs = shifted(xs, var, "a.", Conv2dConfig { padding: 1, ..Default::default() })?.tanh()?;
+                let xs = shifted(xs, var, "a.", Conv2dConfig { padding: 1.into(), ..Default::default() })?.tanh()?;
                 let xs = windows(&xs, (2, 2), 1)?.max(D::Minus1)?;
                 let xs = shifted(&xs, var, "b.", Conv2dConfig { groups: 2, ..Default::default() })?.relu()?;
                 let xs = windows(&xs, (3, 2), 2)?.mean(D::Minus1)?;
@@ -133,7 +142,9 @@ fn rows() -> Vec<Row> {
             },
         },
     ];
-    rows.extend([norm::rows(), recurrent::rows(), tables::rows(), shared::rows()].into_iter().flatten());
+    rows.extend(
+        [convolutions::rows(), norm::rows(), recurrent::rows(), tables::rows(), shared::rows()].into_iter().flatten(),
+    );
     rows
 }
 
@@ -154,7 +165,9 @@ fn shifted(xs: &Tensor, var: &Variables<'_>, path: &str, config: Conv2dConfig) -
     let weight = var(&format!("{path}weight")).expect("a weight");
     let (out, channels, kh, kw) = weight.dims4()?;
     let (batch, _, height, width) = xs.dims4()?;
-    let Conv2dConfig { padding, stride, dilation, groups } = config;
+    let Conv2dConfig { padding: Padding::Each(padding), stride, dilation, groups } = config else {
+        panic!("this oracle pads every side alike, not by {:?}", config.padding)
+    };
     let size = |size: usize, kernel: usize| (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
     let (rows, cols) = (size(height, kh), size(width, kw));
     let padded = xs.pad_with_zeros(2, padding, padding)?.pad_with_zeros(3, padding, padding)?;

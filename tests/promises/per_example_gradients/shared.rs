@@ -44,12 +44,12 @@ fn shared() -> Vec<Row> {
             name: "convolution used twice",
             shape: &[2, 4, 4],
             build: |vb| {
-                let config = Conv2dConfig { padding: 1, ..Default::default() };
+                let config = Conv2dConfig { padding: 1.into(), ..Default::default() };
                 let make = |vb| conv2d(2, 2, 3, config, vb);
                 Ok(Box::new(Sequential::new().add(make(vb.clone())?).add(Activation::Tanh).add(make(vb)?)))
             },
             oracle: |var, xs| {
-                let config = Conv2dConfig { padding: 1, ..Default::default() };
+                let config = Conv2dConfig { padding: 1.into(), ..Default::default() };
                 shifted(&shifted(xs, var, "", config)?.tanh()?, var, "", config)
             },
         },
