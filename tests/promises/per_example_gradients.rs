@@ -69,6 +69,12 @@ fn rows() -> Vec<Row> {
             },
         },
         Row {
+            name: "linear with more outputs than are summed in f64",
+            shape: &[5],
+            build: |vb| Ok(Box::new(linear(5, 20, vb)?)),
+            oracle: |var, xs| dense(xs, var, ""),
+        },
+        Row {
             name: "convolution",
             shape: &[3, 5, 6],
             build: |vb| Ok(Box::new(conv2d(3, 4, 3, Conv2dConfig::default(), vb)?)),
