@@ -98,6 +98,21 @@ pub(super) fn sigmoid_f32(values: &mut [f32]) {
     );
 }
 
+/// e^x of every element not above zero in f32, within 2 units in the last place down to e^-87, which everything below becomes.
+pub(super) fn exp_f32(values: &mut [f32]) {
+    const LEAST: f32 = -87.0;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            for value in once(values) {
+                // NaN: `value < LEAST` is false, and everything after is NaN.
+                let (power, small) = exponential(if *value < LEAST { LEAST } else { *value });
+                *value = power + power * small;
+            }
+        },
+    );
+}
+
 /// (2^n, e^r - 1) with e^z = 2^n e^r and |r| <= ln 2 / 2, for |z| <= 87.
 ///
 /// e^r - 1 is a polynomial without a constant, so that nothing cancels near 0.
@@ -151,6 +166,22 @@ mod tests {
         let mut ends = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.0];
         sigmoid_f32(&mut ends);
         assert!(ends[0] == 1.0 && ends[1] < 1e-37 && ends[1] >= 0.0 && ends[2].is_nan() && ends[3] == 0.5, "{ends:?}");
+    }
+
+    #[test]
+    fn exponentials_are_within_two_units_of_the_exact_ones() {
+        let mut worst = 0.0_f64;
+        for x in (-870_000..=0).step_by(7).map(|k| k as f32 * 1e-4) {
+            let mut y = [x];
+            exp_f32(&mut y);
+            let want = f64::from(x).exp();
+            let unit = f64::from((want as f32).next_up() - want as f32);
+            worst = worst.max((f64::from(y[0]) - want).abs() / unit);
+        }
+        assert!(worst < 2.0, "{worst}");
+        let mut ends = [f32::NEG_INFINITY, f32::NAN, 0.0, -0.0];
+        exp_f32(&mut ends);
+        assert!(ends[0] < 1e-37 && ends[1].is_nan() && ends[2] == 1.0 && ends[3] == 1.0, "{ends:?}");
     }
 
     #[test]

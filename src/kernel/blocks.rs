@@ -114,7 +114,6 @@ fn has_range(rows: &[f32], g: &[f32], p: usize, d: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::norm_bound;
 
     fn exact(rows: &[f32], g: &[f64], p: usize, d: usize) -> Vec<f64> {
         let at = |output: usize, input: usize| {

@@ -7,6 +7,7 @@
 pub(crate) mod activation;
 pub(crate) mod blocks;
 pub(crate) mod chacha;
+pub(crate) mod cross_entropy;
 pub(crate) mod instructions;
 pub(crate) mod matmul;
 pub(crate) mod memory;
@@ -36,6 +37,9 @@ pub(crate) trait Real: WithDType + num_traits::Float + std::iter::Sum + Default 
     /// The logistic function 1 / (1 + e^-x) of every element, in place.
     fn sigmoid_of(values: &mut [Self]);
 
+    /// e^x of every element, in place, for elements not above zero.
+    fn exp_of(values: &mut [Self]);
+
     /// The element as f64, exactly; a plain conversion that compilers vectorise.
     fn wide(self) -> f64;
 
@@ -56,6 +60,10 @@ impl Real for f32 {
 
     fn sigmoid_of(values: &mut [Self]) {
         activation::sigmoid_f32(values);
+    }
+
+    fn exp_of(values: &mut [Self]) {
+        activation::exp_f32(values);
     }
 
     #[inline(always)]
@@ -86,6 +94,10 @@ impl Real for f64 {
     fn sigmoid_of(values: &mut [Self]) {
         // Where the exponential overflows the result is zero, as it should be.
         values.iter_mut().for_each(|x| *x = (1.0 + (-*x).exp()).recip());
+    }
+
+    fn exp_of(values: &mut [Self]) {
+        values.iter_mut().for_each(|x| *x = x.exp());
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ mod logistic;
 mod mlp;
 
 use crate::grad::Tape;
-use crate::nn::{Activation, Layer, Sequential};
+use crate::nn::{Activation, Layer, Sequential, cross_entropy};
 use crate::{Error, Result};
 use candle_core::{D, Tensor};
 use candle_nn::VarBuilder;
@@ -46,8 +46,7 @@ impl<L: Layer> Classifier<L> {
 impl<L: Layer> Model for Classifier<L> {
     fn losses(&self, xs: &Tensor, ys: &Tensor, tape: &Tape) -> candle_core::Result<Tensor> {
         let logits = self.network.forward(xs, tape)?;
-        let log_probabilities = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
-        log_probabilities.gather(&ys.unsqueeze(1)?, 1)?.squeeze(1)?.neg()
+        cross_entropy(&logits, ys, tape)
     }
 }
 

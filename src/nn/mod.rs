@@ -5,6 +5,7 @@
 
 mod activation;
 mod conv;
+mod cross_entropy;
 mod embedding;
 mod embedding_bag;
 mod frozen;
@@ -20,6 +21,7 @@ pub use conv::{
     Conv, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvConfig, Padding, conv1d, conv1d_no_bias, conv2d,
     conv2d_no_bias,
 };
+pub use cross_entropy::cross_entropy;
 pub use embedding::{Embedding, EmbeddingConfig, embedding, embedding_with};
 pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagConfig, embedding_bag};
 pub use linear::{Linear, linear, linear_no_bias};
