@@ -91,6 +91,7 @@ pub mod nn;
 pub mod noise;
 pub mod optim;
 pub mod plan;
+pub mod profile;
 pub mod recipe;
 pub mod report;
 pub mod run;

@@ -5,6 +5,7 @@ use crate::grad::{Norms, PerExample, Weights};
 use crate::kernel::update::update;
 use crate::kernel::{Real, read, to_f64};
 use crate::nn::Parameters;
+use crate::profile::{self, Part};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -13,8 +14,9 @@ use serde::{Deserialize, Serialize};
 /// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
 ///
 /// Adding or removing one example changes the sum by at most the bound, replacing one by at most twice the bound, up to the
-/// rounding of a sum of n numbers in f64: about n^2 10^-16 of the bound at worst. The value can be read by a mechanism alone,
-/// and once.
+/// rounding of a sum of n numbers in f64: about n^2 10^-16 of the bound at worst. Weights that are summed in f32 over blocks of
+/// examples are part of it if the examples come in a uniformly random order, as [`crate::sample::Batch`] has them (decision 11). The value
+/// can be read by a mechanism alone, and once.
 pub struct ClippedSum {
     sum: Vec<Tensor>,
     bound: f64,
@@ -142,6 +144,7 @@ impl ClippedSum {
     /// A block has [`BLOCK`] elements of one parameter, its last one fewer; blocks are numbered through all parameters. They are
     /// mapped on all threads.
     pub(crate) fn release(self, f: impl Fn(usize, &mut [f64]) + Sync) -> Result<Vec<Tensor>> {
+        let _time = profile::time(Part::Release);
         let mut first = 0;
         let release = |tensor: Tensor| {
             let from = first;

@@ -9,6 +9,7 @@ use crate::kernel::outer::{self, row_norms, weighted_rows};
 use crate::kernel::patches::Patches;
 use crate::kernel::thin::MOST_OUTPUTS;
 use crate::kernel::{Real, dispatch, norm_of, read};
+use crate::profile::{self, Part};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 /// The inputs of all examples, without a graph behind them.
@@ -178,9 +179,14 @@ fn instantiate_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<T
 
 /// Every gradient is measured while it is in cache.
 fn measure_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Tensor>)> {
-    let (gradients, norms) = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate(norm_of))?;
+    let (gradients, norms) = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate(measured))?;
     let shape = (cotangents.dim(0)?, weight.groups * weight.p * weight.d);
     Ok((norms, Some(Tensor::from_vec(gradients, shape, cotangents.device())?)))
+}
+
+fn measured<T: Real>(gradient: &[T]) -> f64 {
+    let _time = profile::time(Part::Norms);
+    norm_of(gradient)
 }
 
 fn weighted_sum_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor, weights: &[f64]) -> Result<Tensor> {

@@ -1,6 +1,7 @@
 //! Element-wise functions and what their backward passes multiply cotangents by.
 
 use super::{Real, once};
+use crate::profile::{self, Part};
 use rayon::prelude::*;
 
 /// A function of one number.
@@ -17,6 +18,7 @@ const CHUNK: usize = 1 << 14;
 
 /// The function of every element.
 pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
+    let _time = profile::time(Part::Activations);
     let mut ys = vec![T::default(); xs.len()];
     let each = |(ys, xs): (&mut [T], &[T])| match function {
         Function::Tanh => {
@@ -38,6 +40,7 @@ pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
 
 /// The cotangent of the input, from the output `ys` and its cotangent.
 pub(crate) fn backward<T: Real>(ys: &[T], cotangents: &[T], function: Function) -> Vec<T> {
+    let _time = profile::time(Part::Activations);
     let mut out = vec![T::default(); ys.len()];
     let each = |(out, (ys, cotangents)): (&mut [T], (&[T], &[T]))| {
         pulp::Arch::new().dispatch(

@@ -1,6 +1,7 @@
 //! Softmax cross-entropy of rows of logits, and its gradient, in one pass each.
 
 use super::Real;
+use crate::profile::{self, Part};
 use rayon::prelude::*;
 
 /// Logits a thread takes at a time.
@@ -8,6 +9,7 @@ const CHUNK: usize = 1 << 14;
 
 /// `ln sum_j e^(x_j - x_y)` for every row `x` of `classes` logits with target `y` below `classes`.
 pub(crate) fn losses<T: Real>(logits: &[T], targets: &[u32], classes: usize) -> Vec<T> {
+    let _time = profile::time(Part::CrossEntropy);
     let mut losses = vec![T::default(); targets.len()];
     if targets.is_empty() {
         return losses;
@@ -28,6 +30,7 @@ pub(crate) fn losses<T: Real>(logits: &[T], targets: &[u32], classes: usize) -> 
 
 /// The cotangents of the logits from those of the losses: `g (softmax(x) - 1[j = y])`.
 pub(crate) fn logit_cotangents<T: Real>(logits: &[T], targets: &[u32], cotangents: &[T], classes: usize) -> Vec<T> {
+    let _time = profile::time(Part::CrossEntropy);
     let mut out = vec![T::default(); logits.len()];
     if targets.is_empty() {
         return out;

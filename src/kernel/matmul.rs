@@ -1,6 +1,8 @@
 //! Matrix products on strided views, through `gemm`.
 
 use super::{Real, norm_bound, norm_of, to_f64};
+use crate::profile;
+use candle_core::DType;
 use gemm::{Parallelism, gemm};
 
 /// A matrix that reads its elements from a slice with strides.
@@ -80,6 +82,7 @@ fn product<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulat
         }
         return;
     }
+    let _time = profile::product(2 * m * n * k, T::DTYPE == DType::F64);
     // SAFETY: `dst` holds m x n elements row after row (asserted), and `View::strided` has asserted that every element
     // of `lhs` (m x k) and `rhs` (k x n) lies inside its slice. `dst` is borrowed mutably, so it overlaps neither.
     unsafe {

@@ -9,6 +9,7 @@
 //! are rounded once. An example is the work of one thread, so the number of threads changes no bit.
 
 use super::{Real, read, to_f64};
+use crate::profile::{self, Part};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -82,6 +83,7 @@ impl Norm {
 
     /// Mean and inverse deviation of every row of `xs` `(batch, rows, size)`.
     pub(crate) fn moments<T: Real>(&self, xs: &[T]) -> Vec<Moments> {
+        let _time = profile::time(Part::Normalisation);
         let moments = |row: &[T]| {
             let count = row.len() as f64;
             let mean = if self.remove_mean { total(row, |x| x) / count } else { 0.0 };
@@ -93,6 +95,7 @@ impl Norm {
 
     /// The outputs for `xs` `(batch, rows, size)`.
     pub(crate) fn forward<T: Real>(&self, xs: &[T], moments: &[Moments], scale: &[T], shift: &[T]) -> Vec<T> {
+        let _time = profile::time(Part::Normalisation);
         let (size, mut ys) = (self.size(), vec![T::default(); xs.len()]);
         let rows = ys.par_chunks_mut(size).zip(xs.par_chunks(size)).zip(moments).enumerate();
         rows.for_each(|(row, ((ys, xs), moments))| {
@@ -123,6 +126,7 @@ impl Norm {
         scale: &[T],
         cotangents: &[T],
     ) -> Cotangents<T> {
+        let _time = profile::time(Part::Normalisation);
         let (example, scales) = (self.rows * self.size(), self.scales());
         let zeros = |count| vec![T::default(); count];
         let mut found =

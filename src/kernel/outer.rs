@@ -8,6 +8,7 @@ use super::matmul::{View, matmul, matmul_parallel};
 use super::patches::Patches;
 use super::thin::{self, MOST_OUTPUTS};
 use super::{Real, norm_bound, norm_of, once, to_f64, widen};
+use crate::profile::{self, Part};
 use rayon::prelude::*;
 
 /// The inputs of all examples.
@@ -100,6 +101,7 @@ impl<'a, T: Real> Outer<'a, T> {
     /// one rounding in f64 of S^2 for each of the T^2 elements summed. Where elements could overflow or vanish, S itself is the
     /// answer.
     pub(crate) fn ghost_norms(&self) -> Vec<f64> {
+        let _time = profile::time(Part::Norms);
         (0..self.batch)
             .into_par_iter()
             .map_init(Vec::new, |scratch, example| {
@@ -136,6 +138,7 @@ impl<'a, T: Real> Outer<'a, T> {
     /// Summed in f64, where a product of two f32 is exact: how one example rounds hardly depends on the others. Rows of f32 with one
     /// position and more than a few outputs are summed in blocks, see [`super::blocks`].
     pub(crate) fn weighted_sum(&self, weights: &[f64]) -> Vec<f64> {
+        let _time = profile::time(Part::Sums);
         match self.inputs {
             Inputs::Rows(rows) => self.weighted_rows_product(rows, weights),
             Inputs::Images { .. } => self.weighted_images_product(weights),
@@ -171,6 +174,7 @@ impl<'a, T: Real> Outer<'a, T> {
 
     /// The sum over examples of the gradients `(groups p, d)`, in the element type: for training without privacy.
     pub(crate) fn total(&self) -> Vec<T> {
+        let _time = profile::time(Part::Sums);
         let mut total = vec![T::default(); self.size()];
         if let Inputs::Rows(rows) = self.inputs {
             let n = self.batch * self.positions;
@@ -225,6 +229,7 @@ impl<'a, T: Real> Outer<'a, T> {
 
 /// The sum over rows of weight times row, in f64, for rows `(weights, size)`.
 pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -> Vec<f64> {
+    let _time = profile::time(Part::Sums);
     const COLUMNS: usize = 1024;
     let mut sum = vec![0.0; size];
     sum.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sum)| {
@@ -245,6 +250,7 @@ pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -
 
 /// An upper bound on the norm of every row of `(batch, size)`, tight to rounding.
 pub(crate) fn row_norms<T: Real>(rows: &[T], batch: usize) -> Vec<f64> {
+    let _time = profile::time(Part::Norms);
     let size = rows.len() / batch.max(1);
     (0..batch).into_par_iter().map(|i| norm_of(&rows[i * size..(i + 1) * size])).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::Real;
 use super::matmul::View;
+use crate::profile::{self, Part};
 
 /// Where the patches of a convolution or pooling lie in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,7 @@ impl Patches {
 
     /// The patches of `image` `(channels, height, width)` as a matrix `(channels * area, rows * cols)`, kept in `scratch`.
     pub(crate) fn gather<'s, T: Real>(&self, image: &[T], scratch: &'s mut Vec<T>) -> View<'s, T> {
+        let _time = profile::time(Part::Patches);
         let (rows, cols) = self.output().unwrap_or((0, 0));
         let (pixels, positions) = (self.height * self.width, rows * cols);
         let d = image.len() / pixels.max(1) * self.area();
@@ -108,6 +110,7 @@ impl Patches {
         let d = image.len() / pixels.max(1) * self.area();
         scratch.resize(d * positions, T::default());
         write(scratch, self.by_position());
+        let _time = profile::time(Part::Patches);
         if self.by_position() {
             self.rows(scratch.chunks_exact_mut(d.max(1)), |row, start, inside, patch| {
                 for (channel, patch) in image.chunks_exact_mut(pixels).zip(patch.chunks_exact(self.area())) {

@@ -2,6 +2,7 @@
 
 use super::patches::Patches;
 use super::{Real, once};
+use crate::profile::{self, Part};
 use rayon::prelude::*;
 
 /// What a pooling takes from a window.
@@ -15,6 +16,7 @@ pub(crate) enum Pooling {
 
 /// Pools images `(images, height, width)` into `(images, rows, cols)`. `patches` has no padding and no dilation.
 pub(crate) fn forward<T: Real>(images: &[T], p: &Patches, pooling: Pooling) -> Vec<T> {
+    let _time = profile::time(Part::Pooling);
     let (rows, cols) = p.output().unwrap_or((0, 0));
     let (area, outputs) = (p.height * p.width, rows * cols);
     let mut out = vec![T::default(); images.len() / area.max(1) * outputs];
@@ -71,6 +73,7 @@ fn pool<T: Real, const MAX: bool, const DENSE: bool>(out: &mut [T], image: &[T],
 
 /// The cotangent of the images, given the pooled images and their cotangent.
 pub(crate) fn backward<T: Real>(images: &[T], pooled: &[T], cotangents: &[T], p: &Patches, pooling: Pooling) -> Vec<T> {
+    let _time = profile::time(Part::Pooling);
     let (rows, cols) = p.output().unwrap_or((0, 0));
     let (area, outputs) = (p.height * p.width, rows * cols);
     let mut out = vec![T::default(); images.len()];

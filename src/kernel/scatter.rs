@@ -5,6 +5,7 @@
 //! numbers that a sum multiplies by the example's weight.
 
 use super::{Real, norm_bound, to_f64};
+use crate::profile::{self, Part};
 use candle_core::WithDType;
 use rayon::prelude::*;
 
@@ -81,6 +82,7 @@ impl Lookup<'_> {
 
     /// The outputs for a table `(vocabulary, dim)`: `(batch, positions, dim)`, or `(batch, dim)` of a sum or mean.
     pub(crate) fn gather<T: Real>(&self, table: &[T]) -> Vec<T> {
+        let _time = profile::time(Part::Lookups);
         let row = |id: u32| &table[id as usize * self.dim..][..self.dim];
         if self.spread == Spread::Each {
             let mut out = vec![T::default(); self.ids.len() * self.dim];
@@ -140,6 +142,7 @@ impl Lookup<'_> {
 
     /// An upper bound on the norm of every example's gradient, tight to rounding.
     pub(crate) fn norms<T: Real>(&self, cotangents: &[T]) -> Vec<f64> {
+        let _time = profile::time(Part::Norms);
         (0..self.batch)
             .into_par_iter()
             .map_init(Rows::default, |rows, example| {
@@ -165,6 +168,7 @@ impl Lookup<'_> {
     /// The sum over examples of weight times gradient, `(vocabulary, dim)`. A token's row is one piece of work, and adds its
     /// examples in their order; rows of tokens that do not occur are never touched.
     pub(crate) fn weighted_sum<T: Real>(&self, cotangents: &[T], weights: &[f64], vocabulary: usize) -> Vec<f64> {
+        let _time = profile::time(Part::Lookups);
         let scales: Vec<f64> = (0..self.batch).map(|example| self.scale(example)).collect();
         let ids = self.ids.iter().copied().enumerate().filter(|(_, id)| !self.is_filler(*id));
         let mut places: Vec<(u32, usize)> = ids.map(|(place, id)| (id, place)).collect();

@@ -1,6 +1,7 @@
 //! Updates in place.
 
 use super::{Real, dispatch, slice};
+use crate::profile::{self, Part};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -9,6 +10,7 @@ use rayon::prelude::*;
 ///
 /// On the CPU nothing is allocated. `target` must own its storage: whoever shares it sees the new values.
 pub(crate) fn update(target: &Tensor, keep: f64, source: &Tensor, add: f64) -> Result<()> {
+    let _time = profile::time(Part::Updates);
     if !target.device().is_cpu() {
         return target.slice_set(&((target * keep)? + (source * add)?)?, 0, 0);
     }

@@ -9,6 +9,7 @@ pub(crate) use cell::Cell;
 
 use super::Real;
 use super::matmul::{View, matmul, matmul_parallel};
+use crate::profile::{self, Part};
 use rayon::prelude::*;
 
 /// A recurrent layer that starts from zeros.
@@ -81,6 +82,7 @@ impl<'a, T: Real> Recurrence<'a, T> {
 
     /// Runs over inputs `(batch, time, d)`; `keep` says whether a backward pass will follow.
     pub(crate) fn forward(&self, xs: &[T], batch: usize, keep: bool) -> Forward<T> {
+        let _time = profile::time(Part::Cells);
         let mut hidden = vec![T::default(); batch * self.time * self.hidden];
         let block = examples_per_block(batch) * self.time;
         let kept = hidden
@@ -123,6 +125,7 @@ impl<'a, T: Real> Recurrence<'a, T> {
 
     /// Back through time from the cotangents of the hidden states `(batch, time, hidden)`, with what the forward pass kept.
     pub(crate) fn backward(&self, kept: &[&[T]], cotangents: &[T]) -> Cotangents<T> {
+        let _time = profile::time(Part::Cells);
         let width = self.width();
         let rows = cotangents.len() / self.hidden;
         let block = examples_per_block(rows / self.time) * self.time;
