@@ -178,6 +178,13 @@ impl Checkpoint {
             }
             of_model.insert(name.to_string(), tensor.clone());
         }
+        // So would a model that has some of the parameters only; one that has others as well is refused when they are loaded.
+        let there = parameters.tensors();
+        if let Some(name) = of_model.keys().filter(|name| !there.contains_key(*name)).min() {
+            let reason =
+                format!("the run of the checkpoint had a parameter {name}, and the model has none of that name");
+            return Err(Error::Refused { reason });
+        }
         parameters.load(&of_model, &self.path)?;
         optimizer.restore(parameters.len(), &|name| {
             let tensor = self.tensors.get(&format!("optimizer.{name}"));

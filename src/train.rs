@@ -93,9 +93,13 @@ impl<'a> Trainer<'a> {
 
     /// Goes on from a checkpoint: the same parameters, optimiser, ledger and step, so that every later bit is the same.
     ///
+    /// Bring the same model and the same settings of the optimiser: the checkpoint knows parameters by name and shape, and neither
+    /// what the model computes with them nor the learning rate. With others, steps that the interrupted run had taken after the
+    /// checkpoint would be taken again with other sums under the same noise.
+    ///
     /// # Errors
     /// When the checkpoint is of another plan, key or other records, when its ledger is not what its steps cost, or when its
-    /// tensors do not fit the model.
+    /// parameters are not those of the model.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.plan() != self.plan {
             return Err(Error::Refused {

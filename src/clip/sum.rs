@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
 ///
 /// Adding or removing one example changes the sum by at most the bound, replacing one by at most twice the bound, up to the
-/// rounding of a sum of n numbers in f64: about n^2 10^-16 of the bound at worst. Weights that are summed in f32 over blocks of
+/// rounding of a sum in f64: about n 10^-16 of the sizes of all n terms, those of positions that cancel among them. Weights that are summed in f32 over blocks of
 /// examples are part of it if the examples come in a uniformly random order, as [`crate::sample::Batch`] has them (decision 11). The value
 /// can be read by a mechanism alone, and once.
 pub struct ClippedSum {
@@ -82,8 +82,10 @@ impl ClippedSum {
     ) -> Result<Self> {
         let names: Vec<String> = parameters.iter().map(|(name, _)| name).collect();
         let (groups, bounds) = (clip.groups(&names), clip.bounds());
-        let count = groups.iter().max().map_or(1, |last| last + 1);
+        // Saturating: a group that wrapped around to none would leave nothing to bound.
+        let count = groups.iter().max().map_or(1, |last| last.saturating_add(1));
         if groups.len() != names.len()
+            || count > names.len().max(1)
             || bounds.len() != count
             || bounds.iter().any(|bound| bound.is_nan() || *bound <= 0.0)
         {
@@ -105,6 +107,7 @@ impl ClippedSum {
                 gradients.total()?
             } else {
                 let norms = gradients.norms(&groups)?;
+                check_norms(&norms, gradients.batch(), count)?;
                 let weights = checked_weights(clip, &norms, &bounds, &mut clipping)?;
                 gradients.weighted_sum(&Weights::grouped(weights, norms.groups(), groups.clone()))?
             };
@@ -196,6 +199,16 @@ fn check_shapes(parameters: &Parameters, parts: &[Tensor]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A bound for every example and group, or weights would go to others than they were checked for.
+fn check_norms(norms: &Norms, batch: usize, groups: usize) -> Result<()> {
+    if norms.groups() == groups && norms.rows().count() == batch {
+        return Ok(());
+    }
+    let (rows, found) = (norms.rows().count(), norms.groups());
+    let reason = format!("norms of {rows} examples in {found} groups for a batch of {batch} in {groups} groups");
+    Err(Error::Model { reason })
 }
 
 fn checked_weights(clip: &dyn Clip, norms: &Norms, bounds: &[f64], clipping: &mut Clipping) -> Result<Vec<f64>> {
@@ -298,10 +311,61 @@ mod tests {
         }
         let none = std::iter::empty::<Result<Written>>();
         assert!(matches!(ClippedSum::new(&parameters(), &Boundless, none), Err(Error::Model { .. })));
+        struct Far(usize);
+        impl Clip for Far {
+            fn groups(&self, _: &[String]) -> Vec<usize> {
+                vec![self.0]
+            }
+            fn bounds(&self) -> Vec<f64> {
+                vec![1.0; self.0.wrapping_add(1).min(2)]
+            }
+            fn weights(&self, norms: &Norms) -> Vec<f64> {
+                norms.rows().flatten().map(|_| 0.0).collect()
+            }
+        }
+        for (group, fits) in [(0, true), (1, false), (usize::MAX, false)] {
+            let one = std::iter::once(gradients(&[[3.0, 4.0, 0.0]]));
+            assert_eq!(ClippedSum::new(&parameters(), &Far(group), one).is_ok(), fits, "group {group}");
+            assert_eq!(Norms::new(1, &[group], &[vec![1.0]]).is_ok(), fits, "group {group}");
+        }
         let two = Tensor::zeros((1, 3), DType::F32, &Device::Cpu).unwrap();
         let two = Written::new(1, vec![two.clone(), two]);
         let flat = Flat::new(ClipNorm::new(1.0).unwrap());
         assert!(matches!(ClippedSum::new(&parameters(), &flat, std::iter::once(two)), Err(Error::Model { .. })));
+    }
+
+    /// Gradients whose norms are those of another batch or of other groups than asked for.
+    struct Misfit(Written, Norms);
+
+    impl PerExample for Misfit {
+        fn batch(&self) -> usize {
+            self.0.batch()
+        }
+        fn norms(&mut self, _: &[usize]) -> Result<Norms> {
+            Ok(self.1.clone())
+        }
+        fn weighted_sum(self, weights: &Weights) -> Result<Vec<Tensor>> {
+            self.0.weighted_sum(weights)
+        }
+        fn total(self) -> Result<Vec<Tensor>> {
+            self.0.total()
+        }
+    }
+
+    #[test]
+    fn norms_of_other_groups_or_examples_are_refused() {
+        let flat = Flat::new(ClipNorm::new(2.0).unwrap());
+        for (groups, norms, fits) in [
+            (vec![0], vec![vec![1.0, 5.0]], true),
+            (vec![0, 1], vec![vec![1.0, 5.0], vec![1.0, 5.0]], false),
+            (vec![0], vec![vec![1.0]], false),
+            (vec![0], vec![vec![1.0; 3]], false),
+        ] {
+            let norms = Norms::new(norms[0].len(), &groups, &norms).unwrap();
+            let misfit = Ok(Misfit(gradients(&[[1.0, 0.0, 0.0], [0.0, 3.0, 4.0]]).unwrap(), norms));
+            let sum = ClippedSum::new(&parameters(), &flat, std::iter::once(misfit));
+            assert_eq!(sum.is_ok(), fits, "{groups:?}: {:?}", sum.err().map(|error| error.to_string()));
+        }
     }
 
     #[test]

@@ -78,14 +78,12 @@ impl Norms {
     /// From bounds for each parameter: `norms[j][i]` of example `i` belongs to `groups[j]`.
     ///
     /// # Errors
-    /// When a parameter has no group, or not one bound for each example.
+    /// When a parameter has no group, or one that is not below the number of parameters, or not one bound for each example.
     pub fn new(batch: usize, groups: &[usize], norms: &[Vec<f64>]) -> Result<Self> {
-        if groups.len() != norms.len() || norms.iter().any(|norms| norms.len() != batch) {
-            let reason = format!(
-                "{} groups and norms of {:?} examples for a batch of {batch}",
-                groups.len(),
-                norms.iter().map(Vec::len)
-            );
+        let beyond = groups.iter().any(|group| *group >= groups.len());
+        if beyond || groups.len() != norms.len() || norms.iter().any(|norms| norms.len() != batch) {
+            let examples: Vec<usize> = norms.iter().map(Vec::len).collect();
+            let reason = format!("the groups {groups:?} and norms of {examples:?} examples for a batch of {batch}");
             return Err(Error::Model { reason });
         }
         let count = groups.iter().max().map_or(1, |last| last + 1);

@@ -8,7 +8,7 @@ use super::tape::Route;
 use crate::kernel::outer::{self, row_norms, weighted_rows};
 use crate::kernel::patches::Patches;
 use crate::kernel::thin::MOST_OUTPUTS;
-use crate::kernel::{Real, dispatch, norm_of, read};
+use crate::kernel::{Real, dispatch, norm_of, product_bound, read};
 use crate::profile::{self, Part};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
@@ -76,24 +76,29 @@ impl Weight {
         let Inputs::Portable(a) = &self.inputs else {
             return dispatch!(cotangents.dtype(), ghost_on_cpu(self, cotangents));
         };
-        // Everything in f64: no element of a Gram matrix of f32 overflows or vanishes there. With t = 1 the product of the
-        // norms is the answer; otherwise the bound is that of the CPU kernel with u of f64.
+        // Everything in f64: no element of a Gram matrix of f32 overflows or vanishes there, and where those of f64 could, the
+        // product of the norms is the answer, as it is with t = 1. Otherwise the bound is that of the CPU kernel with u of f64.
         let (a, g) = (exact(a)?, exact(&self.portable_cotangents(cotangents)?)?);
         let (a_norms, g_norms) = (norms_of_rows(&a.flatten_from(1)?)?, norms_of_rows(&g.flatten_from(1)?)?);
-        let products = a_norms.iter().zip(&g_norms).map(|(a, g)| a * g * (1.0 + 4.0 * f64::EPSILON));
+        let products = a_norms.iter().zip(&g_norms).map(|(a, g)| product_bound(*a, *g));
         if self.positions == 1 && self.groups == 1 {
             return Ok(products.collect());
         }
+        let ordinary = |norm: &f64| f64::FOURTH_POWERS.contains(norm);
+        let safe = a_norms.iter().zip(&g_norms).map(|(a, g)| ordinary(a) && ordinary(g));
         let gram_a = a.matmul(&a.t()?)?;
         let gram_g = g.t()?.matmul(&g)?;
         let squares: Vec<f64> = (gram_a * gram_g)?.flatten_from(1)?.sum(D::Minus1)?.to_vec1()?;
         let t = self.positions;
         let lost = (self.d + self.p + t * t * self.groups + 4) as f64 * f64::EPSILON;
-        let bound = |(square, product): (f64, f64)| {
+        let bound = |((square, product), safe): ((f64, f64), bool)| {
+            if !safe || !square.is_finite() {
+                return product;
+            }
             let bound = (square.max(0.0) + lost * product * product).sqrt() + (t + 8) as f64 * f64::EPSILON * product;
-            if square.is_finite() { product.min(bound) } else { product }
+            product.min(bound)
         };
-        Ok(squares.into_iter().zip(products).map(bound).collect())
+        Ok(squares.into_iter().zip(products).zip(safe).map(bound).collect())
     }
 
     /// Every example's gradient, `(batch, groups p d)`.
@@ -232,4 +237,30 @@ pub(crate) fn sum_of_rows(rows: &Tensor, weights: &[f64]) -> Result<Tensor> {
     }
     let rows = rows.to_device(&Device::Cpu)?;
     dispatch!(rows.dtype(), on_cpu(&rows, weights))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ghost_bounds_hold_where_the_elements_of_gram_matrices_vanish_or_overflow_in_f64() {
+        for (a, g) in [(1e-163, 1e153), (1e-200, 1e190), (1e153, 1e-163), (1e-90, 1e-90), (1e-3, 1e160), (1e20, 1e20)] {
+            let tensor = |x: f64, shape: &[usize]| Tensor::full(x, shape, &Device::Cpu).unwrap();
+            for portable in [false, true] {
+                let inputs = if portable {
+                    Inputs::Portable(tensor(a, &[1, 1, 2, 3]))
+                } else {
+                    Inputs::Rows(tensor(a, &[1, 2, 3]))
+                };
+                let route = Route::Ghost;
+                let weight = Weight { inputs, groups: 1, positions: 2, d: 3, p: 4, channels_last: true, route };
+                let cotangents = tensor(g, &[1, 2, 4]);
+                let bound = weight.ghost_norms(&cotangents).unwrap()[0];
+                let sum = weight.weighted_sum(&cotangents, &[1.0]).unwrap().flatten_all().unwrap();
+                let added = crate::kernel::norm_bound(sum.to_vec1::<f64>().unwrap().into_iter()) / (1.0 + 1e-13);
+                assert!(added <= bound && bound <= 2.0 * added, "{a} {g} {portable}: {added} and its bound {bound}");
+            }
+        }
+    }
 }

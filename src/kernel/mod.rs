@@ -213,7 +213,14 @@ pub(crate) fn norm_bound(values: impl Iterator<Item = f64> + Clone) -> f64 {
         return largest;
     }
     let square: f64 = values.map(|x| (x / largest).powi(2)).sum();
-    largest * square.sqrt() * slack(count)
+    // Below the normal numbers the two products are each off by half the smallest number, however small that makes them.
+    (largest * square.sqrt() * slack(count)).next_up()
+}
+
+/// An upper bound on the product of two norms, tight to rounding: zero only if one of them is.
+pub(crate) fn product_bound(a: f64, b: f64) -> f64 {
+    let product = a * b * (1.0 + 4.0 * f64::EPSILON);
+    if product < f64::MIN_POSITIVE && a > 0.0 && b > 0.0 { product.next_up() } else { product }
 }
 
 #[cfg(test)]
@@ -228,8 +235,13 @@ mod tests {
                 (0..40).map(|i| if i % 8 == 3 { scale * if i < 20 { 3.0 } else { -4.0 } } else { 0.0 }).collect();
             let lanes = norm_of(&many) / norm_bound(many.iter().copied());
             assert!((1.0 - 1e-14..1.0 + 1e-14).contains(&lanes), "{lanes} at {scale}");
-            assert!(bound >= 5.0 * scale && bound <= 5.0 * scale * (1.0 + 1e-14), "{bound} at {scale}");
+            assert!(bound >= 5.0 * scale && bound <= (5.0 * scale * (1.0 + 1e-14)).next_up(), "{bound} at {scale}");
         }
+        // Root two times the smallest number, and products that round to it and to zero.
+        assert_eq!(norm_bound([5e-324, 5e-324].into_iter()), 1e-323);
+        assert_eq!((product_bound(3e-162, 1.25e-162), product_bound(1e-200, 1e-200)), (1e-323, 5e-324));
+        assert_eq!((product_bound(0.0, 1e-200), product_bound(0.0, 1e300)), (0.0, 0.0));
+        assert!(product_bound(1e200, 1e200).is_infinite() && product_bound(f64::NAN, 0.0).is_nan());
         assert_eq!(norm_bound([0.0, 0.0].into_iter()), 0.0);
         assert!(norm_bound([1.0, f64::NAN, 2.0].into_iter()).is_nan());
         assert!(norm_bound([1.0, f64::INFINITY].into_iter()).is_infinite());

@@ -7,7 +7,7 @@
 use super::matmul::{View, matmul, matmul_parallel};
 use super::patches::Patches;
 use super::thin::{self, MOST_OUTPUTS};
-use super::{Real, norm_bound, norm_of, once, to_f64, widen};
+use super::{Real, norm_bound, norm_of, once, product_bound, to_f64, widen};
 use crate::profile::{self, Part};
 use rayon::prelude::*;
 
@@ -114,7 +114,7 @@ impl<'a, T: Real> Outer<'a, T> {
     fn ghost_norm(&self, example: usize, group: usize, scratch: &mut Vec<T>) -> f64 {
         let (a, g, t) = (self.a(example, group, scratch), self.g(example, group), self.positions);
         let (a_norm, g_norm) = (a.norm(), g.norm());
-        let product = a_norm * g_norm * (1.0 + 4.0 * f64::EPSILON);
+        let product = product_bound(a_norm, g_norm);
         let lost = (self.d + self.p + 4) as f64 * T::UNIT_ROUNDOFF;
         let safe = T::FOURTH_POWERS.contains(&a_norm) && T::FOURTH_POWERS.contains(&g_norm) && lost < 0.1;
         if t == 1 || !safe {

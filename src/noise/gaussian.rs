@@ -95,10 +95,11 @@ impl StandardNormals {
 impl Mechanism for Gaussian {
     fn release(&mut self, sum: ClippedSum) -> Result<(Release, Event)> {
         let deviation = self.noise_multiplier.get() * sum.bound();
-        if !deviation.is_finite() {
+        // Below the normal numbers the product is rounded by a share of itself, or to nothing.
+        if !deviation.is_normal() {
             return Err(Error::Refused {
                 reason: format!(
-                    "noise of {} times the bound {} of the sum is not finite; clip it, or lower the noise multiplier",
+                    "noise of {} times the bound {} of the sum is not an ordinary number; clip the sum, or choose another noise multiplier",
                     self.noise_multiplier.get(),
                     sum.bound()
                 ),

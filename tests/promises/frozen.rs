@@ -8,7 +8,7 @@ use dpsgd::clip::ClipNorm;
 use dpsgd::data::Dataset;
 use dpsgd::grad::{Engine, PerExample, Recorded, Weights};
 use dpsgd::model::{Architecture, Classifier};
-use dpsgd::nn::{Parameters, Sequential};
+use dpsgd::nn::{Flatten, Parameters, Sequential, linear};
 use dpsgd::optim::{Sgd, SgdConfig};
 use dpsgd::plan::{Draft, Plan, Unit};
 use dpsgd::report::model_file;
@@ -130,6 +130,24 @@ fn a_run_goes_on_only_with_the_same_parameters_frozen() {
             matches!(&refusal, Error::Refused { reason } if reason.contains("in the run of the checkpoint")),
             "{refusal}"
         );
+    }
+}
+
+#[test]
+fn a_run_goes_on_only_with_all_its_parameters() {
+    let layers = |names: &[&str]| {
+        let parameters = Parameters::new(Key::from_seed(5), DType::F32, &Device::Cpu);
+        let vb = parameters.var_builder();
+        let first = Sequential::new().add(Flatten).add(linear(36, 2, vb.pp("first")).unwrap());
+        let network = names.iter().fold(first, |network, name| network.add(linear(2, 2, vb.pp(name)).unwrap()));
+        (parameters, Classifier::new(network))
+    };
+    let (_, directory) = train(&layers(&["second"]), None, 2).unwrap();
+    let checkpoint = Checkpoint::read(&directory.path().join("checkpoint")).unwrap();
+    train(&layers(&["second"]), Some(&checkpoint), 4).unwrap();
+    for (other, named) in [(layers(&[]), "second.bias"), (layers(&["second", "third"]), "third.bias")] {
+        let refusal = train(&other, Some(&checkpoint), 4).map(|_| ()).unwrap_err().to_string();
+        assert!(refusal.contains(named), "{refusal}");
     }
 }
 

@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use dpsgd::Error;
 use dpsgd::grad::{Engine, Kernels, Tape, probe_isolation};
 use dpsgd::model::{Architecture, Classifier, Model};
-use dpsgd::nn::{Layer, Linear, Parameters, linear};
+use dpsgd::nn::{Layer, Linear, Parameters, embedding, linear};
 use dpsgd::seed::Key;
 
 fn probe<M: Model>(build: impl FnOnce(VarBuilder<'static>) -> M, kernels: Kernels) -> dpsgd::Result<()> {
@@ -91,6 +91,53 @@ fn batch_statistics_are_refused() {
         assert!(matches!(detached, Err(Error::NotIsolated { .. })), "{detached:?}");
         // The same within an example is no statistic of the batch.
         probe(|vb| after(vb, |ys| ys.broadcast_sub(&ys.mean_keepdim(D::Minus1)?)), kernels).unwrap();
+    }
+}
+
+#[test]
+fn batch_statistics_that_are_zero_before_training_are_refused() {
+    for kernels in [Kernels::Auto, Kernels::Portable] {
+        let from_zero = |f: fn(&Tensor) -> Result<Tensor>| {
+            let build = |vb: VarBuilder<'static>| {
+                let weight = vb.get_with_hints((3, 6), "weight", candle_nn::init::ZERO).unwrap();
+                Classifier::new(After(Linear::new(weight, None).unwrap(), f))
+            };
+            probe(build, kernels)
+        };
+        let centred = from_zero(|ys| ys.broadcast_sub(&ys.detach().mean_keepdim(0)?));
+        assert!(matches!(centred, Err(Error::NotIsolated { .. })), "{centred:?}");
+        from_zero(|ys| ys.broadcast_sub(&ys.detach().mean_keepdim(D::Minus1)?)).unwrap();
+    }
+}
+
+#[test]
+fn batch_statistics_of_tokens_are_refused_with_every_key() {
+    struct Bag<F>(dpsgd::nn::Embedding, Linear, F);
+    impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Layer for Bag<F> {
+        fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+            let rows = self.0.forward(&xs.to_dtype(DType::U32)?, tape)?;
+            self.1.forward(&(self.2)(&rows.mean(1)?)?, tape)
+        }
+    }
+    let refused = |statistic: fn(&Tensor) -> Result<Tensor>, seed| {
+        let parameters = Parameters::new(Key::from_seed(1), DType::F32, &Device::Cpu);
+        let vb = parameters.var_builder();
+        let (table, output) = (embedding(20, 4, vb.pp("table")).unwrap(), linear(4, 2, vb.pp("output")).unwrap());
+        let model = Classifier::new(Bag(table, output, statistic));
+        let found = probe_isolation(&model, &parameters, &[16], 2, Engine::default(), &Key::from_seed(seed));
+        match found {
+            Ok(()) => false,
+            Err(Error::NotIsolated { .. }) => true,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    for seed in 0..20 {
+        assert!(refused(|hidden| hidden.broadcast_add(&hidden.mean_keepdim(0)?), seed), "plain, key {seed}");
+        assert!(
+            refused(|hidden| hidden.broadcast_sub(&hidden.detach().mean_keepdim(0)?), seed),
+            "detached, key {seed}"
+        );
+        assert!(!refused(|hidden| Ok(hidden.clone()), seed), "none, key {seed}");
     }
 }
 

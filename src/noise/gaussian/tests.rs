@@ -168,3 +168,27 @@ fn a_release_draws_for_all_parameters_in_name_order() {
     assert_eq!(gradient[0].to_vec1::<f64>().unwrap(), expected[..BLOCK + 1]);
     assert_eq!(gradient[1].to_vec1::<f64>().unwrap(), expected[2 * BLOCK..]);
 }
+
+#[test]
+fn a_bound_that_gives_no_ordinary_noise_is_refused() {
+    use crate::clip::Clip;
+    use crate::grad::{Norms, Recorded};
+    use crate::nn::Parameters;
+    use candle_core::{DType, Device};
+    struct Bound(f64);
+    impl Clip for Bound {
+        fn bounds(&self) -> Vec<f64> {
+            vec![self.0]
+        }
+        fn weights(&self, norms: &Norms) -> Vec<f64> {
+            norms.rows().flatten().map(|_| 0.0).collect()
+        }
+    }
+    let parameters = Parameters::new(Key::from_seed(0), DType::F64, &Device::Cpu);
+    parameters.var_builder().get(3, "w").unwrap();
+    for (bound, fits) in [(1.0, true), (1e-300, true), (1e-320, false), (5e-324, false), (f64::INFINITY, false)] {
+        let sum = ClippedSum::new::<Recorded>(&parameters, &Bound(bound), std::iter::empty()).unwrap();
+        let mut gaussian = Gaussian::new(NoiseMultiplier::new(0.1).unwrap(), 8.0, Key::from_seed(9), 0).unwrap();
+        assert_eq!(gaussian.release(sum).is_ok(), fits, "{bound}");
+    }
+}
