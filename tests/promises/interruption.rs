@@ -153,10 +153,10 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
     stopped(&interrupted(here.path(), &format!("{RUN} --out run"), Duration::from_millis(50)));
     let path = here.path().join("run/checkpoint");
     let bytes = std::fs::read(&path).unwrap();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let at = text.find("\\\"step\\\":").expect("the header counts the steps");
-    let other_key = text.find("\\\"key\\\":\\\"").map(|at| at + 12).expect("the header holds the key");
-    let format = text.find("\\\"format\\\":").map(|at| at + 11).expect("the header holds the layout");
+    let find = |part: &str| bytes.windows(part.len()).position(|window| window == part.as_bytes());
+    let at = find("\\\"step\\\":").expect("the header counts the steps");
+    let other_key = find("\\\"key\\\":\\\"").map(|at| at + 12).expect("the header holds the key");
+    let format = find("\\\"format\\\":").map(|at| at + 11).expect("the header holds the layout");
     assert_eq!(bytes[format], b'3');
     let changed = |at: usize, byte: u8| {
         let mut copy = bytes.clone();
