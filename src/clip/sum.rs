@@ -80,6 +80,7 @@ impl ClippedSum {
         clip: &dyn Clip,
         micro_batches: impl Iterator<Item = Result<P>>,
     ) -> Result<Self> {
+        let _time = profile::time(Part::Graph);
         let names: Vec<String> = parameters.iter().map(|(name, _)| name).collect();
         let (groups, bounds) = (clip.groups(&names), clip.bounds());
         // Saturating: a group that wrapped around to none would leave nothing to bound.

@@ -6,6 +6,7 @@ use super::{Engine, Norms, PerExample, Rule, Tape, Weights, tied};
 use crate::kernel::blocks::CROSSTALK;
 use crate::model::Model;
 use crate::nn::Parameters;
+use crate::profile::{self, Part};
 use crate::{Error, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -33,6 +34,7 @@ impl Recorded {
     /// per-example rule (law 11: the error names the parameter), when a layer saw another number of examples, or when
     /// what was frozen is not there or leaves nothing to train.
     pub fn new(model: &dyn Model, parameters: &Parameters, xs: &Tensor, ys: &Tensor, engine: Engine) -> Result<Self> {
+        let _time = profile::time(Part::Graph);
         parameters.check_frozen()?;
         let batch = xs.dim(0)?;
         if batch == 0 {
