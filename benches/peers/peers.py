@@ -115,7 +115,7 @@ def transformer(attention: Callable[[], nn.Module] = Attention, per_example: boo
 
 @dataclass
 class Case:
-    """A model of `benches/step.rs`: as PyTorch runs it fastest, and as Opacus accepts it if not so."""
+    """A model of `benches/step/models.rs`: as PyTorch runs it fastest, and as Opacus accepts it if not so."""
 
     name: str
     shape: tuple[int, ...]

@@ -172,7 +172,8 @@ fn alone(case: &Case, batch: usize, private: bool) {
         times.push(training.step());
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     println!("{}", json!({"ms": median(times), "peak_kb": peak}));
 }
 
@@ -220,6 +221,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    dpsgd::keep_freed_memory();
     if let [flag, name, batch, kind] = arguments.as_slice()
         && flag == "--alone"
     {
@@ -235,7 +237,6 @@ fn main() {
         ["--memory"] => (memory, true),
         _ => panic!("one of --profile, --threads, --memory, and not {flags:?}"),
     };
-    dpsgd::keep_freed_memory();
     let cases = models::timed().into_iter().chain(large.then(models::large));
     for case in cases.filter(|case| wanted.is_empty() || wanted.iter().any(|name| case.name.contains(name))) {
         for batch in case.batches {

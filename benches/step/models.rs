@@ -2,47 +2,43 @@
 
 use candle_nn::VarBuilder;
 use dpsgd::nn::{
-    Activation, Conv2dConfig, EmbeddingBagConfig, Flatten, Last, MaxPool2d,
-    RecurrentConfig, Sequential, conv2d, embedding, embedding_bag, linear, lstm,
+    Activation, AttentionConfig, Conv2dConfig, EmbeddingBagConfig, Flatten, Last, LayerNormConfig, MaxPool2d, Mean,
+    RecurrentConfig, Residual, Sequential, conv2d, embedding, embedding_bag, layer_norm, linear, lstm,
+    multi_head_attention, positions,
 };
 
 /// A model with the batches it is measured at.
-pub struct Case {
-    pub name: &'static str,
-    pub shape: &'static [usize],
-    pub classes: usize,
-    pub batches: &'static [usize],
-    pub network: fn(VarBuilder<'_>) -> candle_core::Result<Sequential>,
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) shape: &'static [usize],
+    pub(super) classes: usize,
+    pub(super) batches: &'static [usize],
+    pub(super) network: fn(VarBuilder<'_>) -> candle_core::Result<Sequential>,
     /// The size of the vocabulary, where records are tokens.
-    pub tokens: Option<u32>,
+    pub(super) tokens: Option<u32>,
 }
 
 const VOCABULARY: u32 = 5000;
 const LARGE_VOCABULARY: u32 = 1_000_000;
 
 /// The models whose steps are timed.
-pub fn timed() -> Vec<Case> {
+pub(super) fn timed() -> Vec<Case> {
     let dense = |name, shape, classes, batches, network| Case { name, shape, classes, batches, network, tokens: None };
-    let words = |name, shape, batches, network| Case {
-        name,
-        shape,
-        classes: 2,
-        batches,
-        network,
-        tokens: Some(VOCABULARY),
-    };
+    let words =
+        |name, shape, batches, network| Case { name, shape, classes: 2, batches, network, tokens: Some(VOCABULARY) };
     vec![
         dense("mnist-cnn", &[1, 28, 28], 10, &[64, 256, 1024], mnist_cnn),
         dense("cifar-cnn", &[3, 32, 32], 10, &[256], cifar_cnn),
         dense("mlp", &[784], 10, &[256], mlp),
         words("lstm", &[64], &[64], lstm_classifier),
+        words("transformer", &[128], &[32, 128], transformer),
         dense("logistic", &[123], 2, &[512], |vb| Ok(Sequential::new().add(linear(123, 2, vb)?))),
         dense("wide-linear", &[12_500], 10, &[512], |vb| Ok(Sequential::new().add(linear(12_500, 10, vb)?))),
     ]
 }
 
 /// The model whose memory is measured besides: 100 million parameters, nearly all of them a table.
-pub fn large() -> Case {
+pub(super) fn large() -> Case {
     Case {
         name: "large-table",
         shape: &[64],
@@ -107,3 +103,23 @@ fn lstm_classifier(vb: VarBuilder<'_>) -> candle_core::Result<Sequential> {
         .add(linear(128, 2, vb.pp("output"))?))
 }
 
+/// Two pre-norm blocks of 4 heads over 128 words in 128 dimensions, averaged and classified: 1,053,442 parameters.
+fn transformer(vb: VarBuilder<'_>) -> candle_core::Result<Sequential> {
+    let (length, embed) = (128, 128);
+    let norm = |vb| layer_norm(embed, LayerNormConfig::default(), vb);
+    let words = embedding(VOCABULARY as usize, embed, vb.pp("embedding"))?;
+    let mut network = Sequential::new().add(words).add(positions(length, embed, vb.pp("positions"))?);
+    for block in 0..2 {
+        let vb = vb.pp(format!("block{block}"));
+        let config = AttentionConfig { heads: 4, ..Default::default() };
+        let attention = multi_head_attention(embed, config, vb.pp("attention"))?;
+        let attention = Sequential::new().add(norm(vb.pp("norm1"))?).add(attention);
+        let forward = Sequential::new()
+            .add(norm(vb.pp("norm2"))?)
+            .add(linear(embed, 4 * embed, vb.pp("linear1"))?)
+            .add(Activation::Gelu)
+            .add(linear(4 * embed, embed, vb.pp("linear2"))?);
+        network = network.add(Residual(attention)).add(Residual(forward));
+    }
+    Ok(network.add(norm(vb.pp("norm"))?).add(Mean).add(linear(embed, 2, vb.pp("output"))?))
+}

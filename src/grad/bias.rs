@@ -1,6 +1,8 @@
 //! The rule for biases: a parameter added at every position has, per example, the sum of its cotangents as gradient.
 
 use super::weight::norms_of_rows;
+use crate::kernel::outer::sums_of_runs;
+use crate::kernel::{Real, dispatch, read};
 use candle_core::{Result, Tensor};
 
 /// What a bias leaves on the tape: where its axis lies in the cotangents.
@@ -20,6 +22,20 @@ impl Bias {
     /// Every example's gradient, `(batch, size)`.
     pub(crate) fn instantiate(&self, cotangents: &Tensor) -> Result<Tensor> {
         let others: Vec<usize> = (1..cotangents.rank()).filter(|axis| *axis != self.axis).collect();
-        if others.is_empty() { Ok(cotangents.clone()) } else { cotangents.sum(others) }
+        if others.is_empty() {
+            return Ok(cotangents.clone());
+        }
+        if cotangents.device().is_cpu() {
+            return dispatch!(cotangents.dtype(), sums_on_cpu(self.axis, &cotangents.contiguous()?));
+        }
+        cotangents.sum(others)
     }
+}
+
+/// The sums over all axes but the batch and `axis`, each example on one thread.
+fn sums_on_cpu<T: Real>(axis: usize, cotangents: &Tensor) -> Result<Tensor> {
+    let (batch, size) = (cotangents.dim(0)?, cotangents.dim(axis)?);
+    let run: usize = cotangents.dims()[axis + 1..].iter().product();
+    let sums = read(cotangents, |cotangents: &[T]| Ok(sums_of_runs(cotangents, batch, size, run)))?;
+    Tensor::from_vec(sums, (batch, size), cotangents.device())
 }

@@ -1,10 +1,11 @@
-//! CPU kernels: matrix products, patches of images, pooling, activations, normalisation, recurrent cells, lookups, normal
-//! draws.
+//! CPU kernels: matrix products, patches of images, pooling, activations, normalisation, recurrent cells, attention, lookups,
+//! normal draws.
 //!
 //! Everything here works on slices and is deterministic whatever the number of threads: work is cut into pieces whose
 //! size depends on the shapes alone, and each piece is computed by one thread in one order.
 
 pub(crate) mod activation;
+pub(crate) mod attention;
 pub(crate) mod blocks;
 pub(crate) mod chacha;
 pub(crate) mod cross_entropy;
@@ -37,8 +38,11 @@ pub(crate) trait Real: WithDType + num_traits::Float + std::iter::Sum + Default 
     /// The logistic function 1 / (1 + e^-x) of every element, in place.
     fn sigmoid_of(values: &mut [Self]);
 
-    /// e^x of every element, in place, for elements not above zero.
-    fn exp_of(values: &mut [Self]);
+    /// e^x for x of at most 0; compilers vectorise it in f32.
+    fn exp_of_at_most_0(self) -> Self;
+
+    /// The standard normal distribution function and density; compilers vectorise it in f32.
+    fn normal(self) -> (Self, Self);
 
     /// The element as f64, exactly; a plain conversion that compilers vectorise.
     fn wide(self) -> f64;
@@ -62,8 +66,14 @@ impl Real for f32 {
         activation::sigmoid_f32(values);
     }
 
-    fn exp_of(values: &mut [Self]) {
-        activation::exp_f32(values);
+    #[inline(always)]
+    fn exp_of_at_most_0(self) -> Self {
+        activation::exp_f32(self)
+    }
+
+    #[inline(always)]
+    fn normal(self) -> (Self, Self) {
+        activation::normal_f32(self)
     }
 
     #[inline(always)]
@@ -96,8 +106,12 @@ impl Real for f64 {
         values.iter_mut().for_each(|x| *x = (1.0 + (-*x).exp()).recip());
     }
 
-    fn exp_of(values: &mut [Self]) {
-        values.iter_mut().for_each(|x| *x = x.exp());
+    fn exp_of_at_most_0(self) -> Self {
+        self.exp()
+    }
+
+    fn normal(self) -> (Self, Self) {
+        activation::normal_f64(self)
     }
 
     #[inline(always)]

@@ -16,6 +16,8 @@ pub enum Activation {
     Tanh,
     /// `max(x, 0)`.
     Relu,
+    /// x times the standard normal distribution function of x (Hendrycks and Gimpel 2016), not its approximation by tanh.
+    Gelu,
 }
 
 impl Layer for Activation {
@@ -24,11 +26,14 @@ impl Layer for Activation {
             return match self {
                 Self::Tanh => xs.tanh(),
                 Self::Relu => xs.relu(),
+                // Not candle's own, whose derivative has six digits.
+                Self::Gelu => ((xs / std::f64::consts::SQRT_2)?.erf()? + 1.0)? * (xs / 2.0)?,
             };
         }
         let op = ActivationOp(match self {
             Self::Tanh => Function::Tanh,
             Self::Relu => Function::Relu,
+            Self::Gelu => Function::Gelu,
         });
         let xs = xs.contiguous()?;
         if tape.is_recording() { xs.apply_op1(op) } else { xs.apply_op1_no_bwd(&op) }
@@ -50,13 +55,14 @@ impl CustomOp1 for ActivationOp {
     }
 
     fn bwd(&self, xs: &Tensor, ys: &Tensor, cotangent: &Tensor) -> Result<Option<Tensor>> {
-        fn run<T: Real>(op: &ActivationOp, ys: &Tensor, cotangent: &Tensor) -> Result<Tensor> {
-            let out = read(ys, |ys: &[T]| read(&cotangent.contiguous()?, |g| Ok(backward(ys, g, op.0))))?;
-            Tensor::from_vec(out, ys.shape(), ys.device())
+        fn run<T: Real>(op: &ActivationOp, values: &Tensor, cotangent: &Tensor) -> Result<Tensor> {
+            let out = read(values, |values: &[T]| read(&cotangent.contiguous()?, |g| Ok(backward(values, g, op.0))))?;
+            Tensor::from_vec(out, values.shape(), values.device())
         }
         if !xs.track_op() {
             return Ok(None);
         }
-        Ok(Some(dispatch!(ys.dtype(), run(self, ys, cotangent))?))
+        let values = if self.0.looks_at_inputs() { xs } else { ys };
+        Ok(Some(dispatch!(ys.dtype(), run(self, values, cotangent))?))
     }
 }

@@ -4,6 +4,7 @@
 //! [`Tape::off`] it only computes. Operations without parameters (`reshape`, softmax, ..) may be candle's own.
 
 mod activation;
+mod attention;
 mod conv;
 mod cross_entropy;
 mod embedding;
@@ -11,12 +12,16 @@ mod embedding_bag;
 mod frozen;
 mod linear;
 mod lora;
+mod mean;
 mod norm;
 mod parameters;
 mod pool;
+mod positions;
+mod residual;
 mod rnn;
 
 pub use activation::Activation;
+pub use attention::{AttentionConfig, MultiHeadAttention, multi_head_attention, split_in_proj};
 pub use conv::{
     Conv, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvConfig, Padding, conv1d, conv1d_no_bias, conv2d,
     conv2d_no_bias,
@@ -26,12 +31,15 @@ pub use embedding::{Embedding, EmbeddingConfig, embedding, embedding_with};
 pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagConfig, embedding_bag};
 pub use linear::{Linear, linear, linear_no_bias};
 pub use lora::{LoraLinear, lora_linear};
+pub use mean::Mean;
 pub use norm::{
     GroupNorm, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, group_norm, instance_norm,
     layer_norm, layer_norm_no_bias, rms_norm,
 };
 pub use parameters::Parameters;
 pub use pool::{AvgPool2d, MaxPool2d};
+pub use positions::{Positions, positions};
+pub use residual::Residual;
 pub use rnn::{Gru, Last, Lstm, Nonlinearity, RecurrentConfig, Rnn, gru, lstm, rnn};
 
 use crate::grad::Tape;

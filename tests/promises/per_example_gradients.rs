@@ -3,6 +3,7 @@
 //!
 //! A new layer is a new row of [`rows`].
 
+mod attention;
 mod convolutions;
 mod norm;
 mod recurrent;
@@ -148,9 +149,9 @@ fn rows() -> Vec<Row> {
             },
         },
     ];
-    rows.extend(
-        [convolutions::rows(), norm::rows(), recurrent::rows(), tables::rows(), shared::rows()].into_iter().flatten(),
-    );
+    let families =
+        [attention::rows(), convolutions::rows(), norm::rows(), recurrent::rows(), tables::rows(), shared::rows()];
+    rows.extend(families.into_iter().flatten());
     rows
 }
 
