@@ -20,7 +20,7 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Self { physical_batch: NonZeroUsize::MIN.saturating_add(511), device: DeviceName::Cpu, portable_kernels: false }
+        Self { physical_batch: NonZeroUsize::MIN.saturating_add(255), device: DeviceName::Cpu, portable_kernels: false }
     }
 }
 

@@ -8,21 +8,23 @@ use super::{norm_of, once, widen};
 use rayon::prelude::*;
 
 /// Records that are summed in f32.
-pub(crate) const RECORDS: usize = 32;
+pub(crate) const RECORDS: usize = 64;
 
 /// By what share of the largest contribution C one record moves the sum beyond its own contribution, at most.
 ///
 /// The order of a batch is uniformly random, so adding a record is coupled with putting it at a random place whose record goes
 /// to the end ([`crate::sample::Batch`]). Two blocks then differ, the record's and the last one, and each is rounded in both
-/// worlds. A sum of m products in f32, in whatever order, with or without fused multiplication, is off by at most
-/// gamma = m u / (1 - m u) times the sum of their sizes (Higham 2002, section 3.1), here m C. That makes 4 gamma m C <= 2.442e-4 C
-/// with u = 2^-24 and m = 32. Weighted cotangents are rounded to f32 first, which lengthens a contribution by u at most;
-/// what underflows is less than 2^-18 u of the largest contribution of the block, see [`unit`].
-pub(crate) const CROSSTALK: f64 = 2.5e-4;
+/// worlds. A sum of m products in f32, in whatever order, makes m roundings of products, unless they are fused, and m - 1 of partial
+/// sums. Each is off by at most u times what it rounds, whose norm is at most C times the number of products in it, and these
+/// numbers add up to m(m + 1)/2 - 1 at most, where the products are added one by one. That makes
+/// 4 u (1 + m u) (m + m(m + 1)/2 - 1) C <= 5.12e-4 C with u = 2^-24 and m = 64. Weighted cotangents are rounded to f32 first, which
+/// lengthens a contribution by u at most; what underflows is less than 2^-18 u of the largest contribution of the block, see
+/// [`has_range`].
+pub(crate) const CROSSTALK: f64 = 5.2e-4;
 
 /// Outputs and inputs of the part of a sum that stays in cache while all blocks are added to it.
 const OUTPUTS: usize = 48;
-const INPUTS: usize = 512;
+const INPUTS: usize = 128;
 
 /// `g^T rows` `(p, d)` of weighted cotangents `g` `(records, p)` and inputs `rows` `(records, d)`, with every block of
 /// [`RECORDS`] summed in f32.
@@ -46,9 +48,7 @@ pub(crate) fn product(rows: &[f32], g: &[f64], p: usize, d: usize) -> Vec<f64> {
                 let records = block.g.len() / p;
                 let g = View::strided(&block.g[output..], records, outputs, p, 1).t();
                 matmul(part, g, View::strided(&block.rows[input..], records, inputs, d, 1), false);
-                for (sum, part) in sum.chunks_exact_mut(d).zip(part.chunks_exact(inputs)) {
-                    add(&mut sum[input..input + inputs], part, unit);
-                }
+                add(sum, part, (d, input, inputs), unit);
             }
         }
     });
@@ -61,11 +61,16 @@ pub(crate) fn product(rows: &[f32], g: &[f64], p: usize, d: usize) -> Vec<f64> {
     sum
 }
 
-/// `sum += unit part`. The unit is a power of two, so the product is exact.
-fn add(sum: &mut [f64], part: &[f32], unit: f64) {
+/// `sum += unit part` for the columns of `sum` `(outputs, d)` from `input`, as many as `part` `(outputs, inputs)` has. The unit is a
+/// power of two, so the product is exact.
+fn add(sum: &mut [f64], part: &[f32], (d, input, inputs): (usize, usize, usize), unit: f64) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
-        move || once(sum).iter_mut().zip(part).for_each(|(sum, part)| *sum += unit * f64::from(*part)),
+        move || {
+            for (sum, part) in once(sum).chunks_exact_mut(d).zip(part.chunks_exact(inputs)) {
+                sum[input..].iter_mut().zip(part).for_each(|(sum, part)| *sum += unit * f64::from(*part));
+            }
+        },
     );
 }
 
@@ -81,23 +86,50 @@ struct Block<'a> {
 impl<'a> Block<'a> {
     fn new(rows: &'a [f32], g: &[f64], p: usize, d: usize) -> Self {
         let unit = unit(g);
-        let narrow: Vec<f32> = unit.map_or_else(Vec::new, |unit| g.iter().map(|g| (g / unit) as f32).collect());
+        let narrow = unit.map_or_else(Vec::new, |unit| narrowed(g, 1.0 / unit));
         let unit = unit.filter(|_| has_range(rows, &narrow, p, d));
         Self { rows, g: narrow, unit }
     }
 }
 
+/// `factor g`, rounded to f32.
+fn narrowed(g: &[f64], factor: f64) -> Vec<f32> {
+    let mut narrow = vec![0.0; g.len()];
+    let to = &mut narrow;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || once(to).iter_mut().zip(g).for_each(|(to, g)| *to = (factor * g) as f32),
+    );
+    narrow
+}
+
 /// The largest power of two that is not above any cotangent's size, so that all are below two in this unit; none if there is
 /// no such number in the ordinary range.
 fn unit(g: &[f64]) -> Option<f64> {
-    let largest = g.iter().fold(0.0, |largest: f64, g| if g.is_nan() { *g } else { largest.max(g.abs()) });
+    const LANES: usize = 8;
+    let (mut largest, mut wrong) = ([0.0f64; LANES], [0.0f64; LANES]);
+    let lanes = (&mut largest, &mut wrong);
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            let (largest, wrong) = once(lanes);
+            for g in g.chunks(LANES) {
+                for ((largest, wrong), g) in largest.iter_mut().zip(wrong.iter_mut()).zip(g) {
+                    *largest = if g.abs() > *largest { g.abs() } else { *largest };
+                    // Zero for every finite number.
+                    *wrong += g - g;
+                }
+            }
+        },
+    );
+    let largest = largest.into_iter().fold(0.0, f64::max);
     let power = f64::from_bits(largest.to_bits() & f64::INFINITY.to_bits());
-    (1e-200..1e200).contains(&power).then_some(power)
+    ((1e-200..1e200).contains(&power) && wrong == [0.0; LANES]).then_some(power)
 }
 
 /// Whether nothing overflows, and what underflows is nothing beside the largest contribution c of the block: every cotangent,
 /// product and sum may lose 2^-150 absolutely. With |a| <= 2^40 and p d < 2^40 that is a vector below
-/// 2^20 32 (2^41 + 2) 2^-150 < 2^-83, and c >= 2^-40.
+/// 2^20 64 (2^41 + 2) 2^-150 < 2^-82, and c >= 2^-40.
 fn has_range(rows: &[f32], g: &[f32], p: usize, d: usize) -> bool {
     const LARGEST: f64 = (1u64 << 40) as f64;
     let (mut input, mut contribution) = (0.0f64, 0.0f64);

@@ -19,10 +19,17 @@ pub(crate) fn losses<T: Real>(logits: &[T], targets: &[u32], classes: usize) -> 
     losses.par_chunks_mut(rows).zip(parts).for_each_init(
         || vec![T::default(); classes],
         |powers, (losses, (logits, targets))| {
-            for ((loss, row), target) in losses.iter_mut().zip(logits.chunks_exact(classes)).zip(targets) {
-                let (largest, sum) = exponentials(row, powers);
-                *loss = sum.ln() + (largest - row[*target as usize]);
-            }
+            let out = (losses, powers);
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                move || {
+                    let (losses, powers) = once(out);
+                    for ((loss, row), target) in losses.iter_mut().zip(logits.chunks_exact(classes)).zip(targets) {
+                        let (largest, sum) = exponentials(row, powers);
+                        *loss = sum.ln() + (largest - row[*target as usize]);
+                    }
+                },
+            );
         },
     );
     losses
@@ -38,13 +45,18 @@ pub(crate) fn logit_cotangents<T: Real>(logits: &[T], targets: &[u32], cotangent
     let rows = rows(classes);
     let inputs = logits.par_chunks(rows * classes).zip(targets.par_chunks(rows).zip(cotangents.par_chunks(rows)));
     out.par_chunks_mut(rows * classes).zip(inputs).for_each(|(out, (logits, (targets, cotangents)))| {
-        let each = out.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
-        for ((out, row), (target, g)) in each.zip(targets.iter().zip(cotangents)) {
-            let (_, sum) = exponentials(row, out);
-            let factor = *g / sum;
-            out.iter_mut().for_each(|power| *power *= factor);
-            out[*target as usize] -= *g;
-        }
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            move || {
+                let each = once(out).chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
+                for ((out, row), (target, g)) in each.zip(targets.iter().zip(cotangents)) {
+                    let (_, sum) = exponentials(row, out);
+                    let factor = *g / sum;
+                    out.iter_mut().for_each(|power| *power *= factor);
+                    out[*target as usize] -= *g;
+                }
+            },
+        );
     });
     out
 }
@@ -55,13 +67,10 @@ fn rows(classes: usize) -> usize {
 }
 
 /// `powers = e^(row - largest)`; the largest logit and the sum of the powers.
+#[inline(always)]
 fn exponentials<T: Real>(row: &[T], powers: &mut [T]) -> (T, T) {
     let largest = row.iter().fold(T::neg_infinity(), |largest, x| if *x > largest { *x } else { largest });
-    let powers_of = &mut *powers;
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        move || once(powers_of).iter_mut().zip(row).for_each(|(power, x)| *power = (*x - largest).exp_of_at_most_0()),
-    );
+    powers.iter_mut().zip(row).for_each(|(power, x)| *power = (*x - largest).exp_of_at_most_0());
     (largest, powers.iter().copied().sum())
 }
 

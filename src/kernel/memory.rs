@@ -8,13 +8,16 @@
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        /// Pieces up to this size come from the heap: glibc's own largest for 64-bit systems.
-        const LARGEST: libc::c_int = 32 << 20;
+        /// What the heap grows by.
+        const GROWTH: libc::c_int = 32 << 20;
         // SAFETY: `mallopt` takes two integers, knows these parameters, and may be called at any time.
         unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
+            // One heap for all threads, which keeps all it has: large tensors are allocated and freed by whichever thread comes
+            // along, and pieces mapped for themselves are always given back.
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+            libc::mallopt(libc::M_MMAP_MAX, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
-            libc::mallopt(libc::M_TOP_PAD, LARGEST);
+            libc::mallopt(libc::M_TOP_PAD, GROWTH);
         }
     }
 }

@@ -173,29 +173,40 @@ pub(crate) fn widen<T: Real>(from: &[T], to: &mut [f64]) {
     );
 }
 
-/// [`norm_bound`] of a slice. The bound on the rounding holds whatever the order of the sum, so it is taken in lanes.
+/// [`norm_bound`] of a slice.
 pub(crate) fn norm_of<T: Real>(values: &[T]) -> f64 {
+    let mut norm = [0.0];
+    if !values.is_empty() {
+        norms_of(values, &mut norm);
+    }
+    norm[0]
+}
+
+/// [`norm_bound`] of every row of as many rows as there are norms, which are not empty. The bound on the rounding holds whatever the
+/// order of the sum, so it is taken in lanes.
+pub(crate) fn norms_of<T: Real>(rows: &[T], norms: &mut [f64]) {
     const LANES: usize = 16;
-    let mut lanes = [0.0; LANES];
-    let lanes = &mut lanes;
-    let square: f64 = pulp::Arch::new().dispatch(
+    let size = rows.len() / norms.len();
+    pulp::Arch::new().dispatch(
         #[inline(always)]
         move || {
-            let lanes = once(lanes);
-            let chunks = values.chunks_exact(LANES);
-            let rest: f64 = chunks.remainder().iter().map(|x| x.wide() * x.wide()).sum();
-            for chunk in chunks {
-                for (lane, x) in lanes.iter_mut().zip(chunk) {
-                    *lane += x.wide() * x.wide();
+            for (norm, row) in once(norms).iter_mut().zip(rows.chunks_exact(size)) {
+                let (chunks, mut lanes) = (row.chunks_exact(LANES), [0.0; LANES]);
+                let rest: f64 = chunks.remainder().iter().map(|x| x.wide() * x.wide()).sum();
+                for chunk in chunks {
+                    for (lane, x) in lanes.iter_mut().zip(chunk) {
+                        *lane += x.wide() * x.wide();
+                    }
                 }
+                let square = lanes.iter().sum::<f64>() + rest;
+                *norm = if ORDINARY_SQUARES.contains(&square) {
+                    square.sqrt() * slack(size as f64)
+                } else {
+                    norm_bound(row.iter().map(|x| x.wide()))
+                };
             }
-            lanes.iter().sum::<f64>() + rest
         },
     );
-    if ORDINARY_SQUARES.contains(&square) {
-        return square.sqrt() * slack(values.len() as f64);
-    }
-    norm_bound(values.iter().map(|x| x.wide()))
 }
 
 /// Sums of squares without overflow, and in which what vanished is nothing.

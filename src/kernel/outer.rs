@@ -7,7 +7,7 @@
 use super::matmul::{View, matmul, matmul_parallel};
 use super::patches::Patches;
 use super::thin::{self, MOST_OUTPUTS};
-use super::{Real, norm_bound, norm_of, once, product_bound, to_f64, widen};
+use super::{Real, norm_bound, norms_of, once, product_bound, to_f64, widen};
 use crate::profile::{self, Part};
 use rayon::prelude::*;
 
@@ -102,6 +102,10 @@ impl<'a, T: Real> Outer<'a, T> {
     /// answer.
     pub(crate) fn ghost_norms(&self) -> Vec<f64> {
         let _time = profile::time(Part::Norms);
+        if let (Inputs::Rows(rows), 1) = (self.inputs, self.positions) {
+            let (a, g) = (row_norms(rows, self.batch), row_norms(self.cotangents, self.batch));
+            return a.into_iter().zip(g).map(|(a, g)| product_bound(a, g)).collect();
+        }
         (0..self.batch)
             .into_par_iter()
             .map_init(Vec::new, |scratch, example| {
@@ -283,9 +287,16 @@ pub(crate) fn sums_of_runs<T: Real>(values: &[T], batch: usize, size: usize, run
 
 /// An upper bound on the norm of every row of `(batch, size)`, tight to rounding.
 pub(crate) fn row_norms<T: Real>(rows: &[T], batch: usize) -> Vec<f64> {
+    /// Elements a thread takes at a time.
+    const CHUNK: usize = 1 << 14;
     let _time = profile::time(Part::Norms);
     let size = rows.len() / batch.max(1);
-    (0..batch).into_par_iter().map(|i| norm_of(&rows[i * size..(i + 1) * size])).collect()
+    let mut norms = vec![0.0; batch];
+    if size > 0 {
+        let count = CHUNK.div_ceil(size);
+        norms.par_chunks_mut(count).zip(rows.par_chunks(count * size)).for_each(|(norms, rows)| norms_of(rows, norms));
+    }
+    norms
 }
 
 #[cfg(test)]
