@@ -62,8 +62,9 @@ struct Scratch<T> {
 }
 
 /// How many examples a thread takes through time together: enough for a matrix product, and several blocks in most batches.
+/// Products take six rows at a time.
 fn examples_per_block(batch: usize) -> usize {
-    batch.div_ceil(8).clamp(8, 64)
+    batch.div_ceil(8).next_multiple_of(6).clamp(12, 60)
 }
 
 impl<'a, T: Real> Recurrence<'a, T> {
@@ -80,23 +81,30 @@ impl<'a, T: Real> Recurrence<'a, T> {
         View::row_major(self.w_hh, self.width(), self.hidden)
     }
 
+    /// The transpose of `w_hh` as it lies in memory: a product with it needs no copy, and there is one in every step of time.
+    fn transposed_w_hh(&self) -> Vec<T> {
+        let (h, width) = (self.hidden, self.width());
+        (0..h * width).map(|i| self.w_hh[i % width * h + i / width]).collect()
+    }
+
     /// Runs over inputs `(batch, time, d)`; `keep` says whether a backward pass will follow.
     pub(crate) fn forward(&self, xs: &[T], batch: usize, keep: bool) -> Forward<T> {
         let _time = profile::time(Part::Cells);
         let mut hidden = vec![T::default(); batch * self.time * self.hidden];
         let block = examples_per_block(batch) * self.time;
+        let w_hh = self.transposed_w_hh();
         let kept = hidden
             .par_chunks_mut(block * self.hidden)
             .zip(xs.par_chunks(block * self.d))
             .map_init(Scratch::default, |scratch, (hidden, xs)| {
-                let kept = self.forward_block(xs, hidden, scratch);
+                let kept = self.forward_block(&w_hh, xs, hidden, scratch);
                 if keep { kept } else { Vec::new() }
             })
             .collect();
         Forward { hidden, kept }
     }
 
-    fn forward_block(&self, xs: &[T], hidden: &mut [T], scratch: &mut Scratch<T>) -> Vec<T> {
+    fn forward_block(&self, w_hh: &[T], xs: &[T], hidden: &mut [T], scratch: &mut Scratch<T>) -> Vec<T> {
         let (time, h, width, kept_size) = (self.time, self.hidden, self.width(), self.cell.kept() * self.hidden);
         let n = hidden.len() / (time * h);
         let Scratch { projected, recurrent, state, .. } = scratch;
@@ -110,7 +118,7 @@ impl<'a, T: Real> Recurrence<'a, T> {
             fill_rows(recurrent, self.b_hh, width);
             if t > 0 {
                 let before = View::strided(&hidden[(t - 1) * h..], n, h, time * h, 1);
-                matmul(recurrent, before, self.w_hh().t(), true);
+                matmul(recurrent, before, View::row_major(w_hh, h, width), true);
             }
             let examples =
                 recurrent.chunks_exact(width).zip(state.chunks_exact_mut(h)).zip(kept.chunks_exact_mut(kept_size));
