@@ -2,13 +2,12 @@
 
 use super::Clip;
 use crate::grad::{Norms, PerExample, Weights};
-use crate::kernel::update::update;
-use crate::kernel::{Real, read, to_f64};
+use crate::kernel::update::{mapped, update};
+use crate::kernel::{Real, read};
 use crate::nn::Parameters;
 use crate::profile::{self, Part};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
@@ -173,19 +172,9 @@ fn released<S: Real, T: Real>(
     first: usize,
     f: &(impl Fn(usize, &mut [f64]) + Sync),
 ) -> candle_core::Result<Tensor> {
-    let mut out = vec![T::default(); sum.elem_count()];
-    read(&sum.contiguous()?, |values: &[S]| {
-        let blocks = out.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).enumerate();
-        blocks.for_each(|(i, (out, values))| {
-            let mut block = [0.0; BLOCK];
-            let block = &mut block[..values.len()];
-            block.iter_mut().zip(values).for_each(|(to, from)| *to = to_f64(*from));
-            f(first + i, block);
-            out.iter_mut().zip(block).for_each(|(to, from)| *to = T::from_f64(*from));
-        });
-        Ok(())
-    })?;
-    Tensor::from_vec(out, sum.shape(), &Device::Cpu)
+    let mapped: Vec<T> =
+        read(&sum.contiguous()?, |values: &[S]| Ok(mapped(values, BLOCK, |i, block| f(first + i, block))))?;
+    Tensor::from_vec(mapped, sum.shape(), &Device::Cpu)
 }
 
 fn check_shapes(parameters: &Parameters, parts: &[Tensor]) -> Result<()> {

@@ -1,9 +1,11 @@
 //! Matrix products on strided views, through `gemm`.
 
+use super::memory::zeroed;
 use super::{Real, norm_bound, norm_of, to_f64};
 use crate::profile;
 use candle_core::DType;
 use gemm::{Parallelism, gemm};
+use std::mem::MaybeUninit;
 
 /// A matrix that reads its elements from a slice with strides.
 #[derive(Clone, Copy)]
@@ -59,38 +61,62 @@ impl<'a, T> View<'a, T> {
 
 /// `dst = lhs rhs`, or `dst += lhs rhs` when `accumulate`, with `dst` row after row, on the calling thread.
 pub(crate) fn matmul<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
-    product(dst, lhs, rhs, accumulate, Parallelism::None);
+    multiply(dst, lhs, rhs, accumulate, Parallelism::None);
 }
 
 /// As [`matmul`], on all threads where that is worth it. Threads share out the elements of `dst`, never the sum behind one
 /// of them, so their number changes no bit.
 pub(crate) fn matmul_parallel<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
     let parallel = lhs.rows * lhs.cols * rhs.cols >= 1 << 18 && rayon::current_num_threads() > 1;
-    product(dst, lhs, rhs, accumulate, if parallel { Parallelism::Rayon(0) } else { Parallelism::None });
+    multiply(dst, lhs, rhs, accumulate, if parallel { Parallelism::Rayon(0) } else { Parallelism::None });
 }
 
-fn product<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool, threads: Parallelism) {
+/// `lhs rhs`, row after row, in memory that held nothing, on the calling thread.
+pub(crate) fn matmul_new<'d, T: Real>(
+    dst: &'d mut [MaybeUninit<T>],
+    lhs: View<'_, T>,
+    rhs: View<'_, T>,
+) -> &'d mut [T] {
+    check(dst.len(), lhs, rhs);
+    if dst.is_empty() || lhs.cols == 0 {
+        return zeroed(dst);
+    }
+    // SAFETY: `dst` has as many elements as the product, and they are not read. Each of them has been written then.
+    unsafe {
+        product(dst.as_mut_ptr().cast(), lhs, rhs, false, Parallelism::None);
+        &mut *(std::ptr::from_mut(dst) as *mut [T])
+    }
+}
+
+fn multiply<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool, threads: Parallelism) {
+    check(dst.len(), lhs, rhs);
+    if lhs.cols > 0 && !dst.is_empty() {
+        // SAFETY: `dst` has as many elements as the product.
+        unsafe { product(dst.as_mut_ptr(), lhs, rhs, accumulate, threads) };
+    } else if !accumulate {
+        dst.fill(T::default());
+    }
+}
+
+fn check<T>(size: usize, lhs: View<'_, T>, rhs: View<'_, T>) {
+    assert_eq!(rhs.rows, lhs.cols, "inner dimensions of a matrix product");
+    assert_eq!(size, lhs.rows * rhs.cols, "size of the result of a matrix product");
+}
+
+/// # Safety
+/// `dst` is the start of as many elements as the product has, which nobody else reads or writes meanwhile and which are initialised
+/// if the product is accumulated; inner dimensions fit.
+unsafe fn product<T: Real>(dst: *mut T, lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool, threads: Parallelism) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
-    assert_eq!(rhs.rows, k, "inner dimensions of a matrix product");
-    assert_eq!(dst.len(), m * n, "size of the result of a matrix product");
-    if m == 0 || n == 0 {
-        return;
-    }
-    if k == 0 {
-        if !accumulate {
-            dst.fill(T::default());
-        }
-        return;
-    }
     let _time = profile::product(2 * m * n * k, T::DTYPE == DType::F64);
-    // SAFETY: `dst` holds m x n elements row after row (asserted), and `View::strided` has asserted that every element
-    // of `lhs` (m x k) and `rhs` (k x n) lies inside its slice. `dst` is borrowed mutably, so it overlaps neither.
+    // SAFETY: `dst` holds m x n elements row after row (the caller's promise), and `View::strided` has asserted that every element
+    // of `lhs` (m x k) and `rhs` (k x n) lies inside its slice. Without accumulating, `gemm` does not read `dst`.
     unsafe {
         gemm(
             m,
             n,
             k,
-            dst.as_mut_ptr(),
+            dst,
             1,
             n as isize,
             accumulate,
@@ -138,6 +164,8 @@ mod tests {
                 let expected = naive(lhs, rhs);
                 let mut one = vec![9.0; m * n];
                 matmul(&mut one, lhs, rhs, false);
+                let mut fresh = vec![MaybeUninit::new(7.0); m * n];
+                assert_eq!(matmul_new(&mut fresh, lhs, rhs), &one[..]);
                 let mut many = vec![1.0; m * n];
                 matmul_parallel(&mut many, lhs, rhs, true);
                 for ((a, b), c) in one.iter().zip(&expected).zip(&many) {

@@ -1,4 +1,8 @@
-//! Memory that was freed, for the next step.
+//! Memory: what was freed is kept for the next step, and what will be written is not cleared first.
+
+use super::{Real, once};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Asks the system's allocator to keep what the process frees instead of handing it back.
 ///
@@ -19,5 +23,76 @@ pub fn keep_freed_memory() {
             libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
             libc::mallopt(libc::M_TOP_PAD, GROWTH);
         }
+    }
+}
+
+/// A vector of `len` elements, written on all threads in chunks of `chunk` by `write(number of the chunk, chunk, scratch)`, and
+/// what came of each. The chunk comes back as a slice of elements: nobody has one without having written it.
+pub(crate) fn written<T: Real, S: Default, R: Send>(
+    len: usize,
+    chunk: usize,
+    write: impl for<'a> Fn(usize, &'a mut [MaybeUninit<T>], &mut S) -> (&'a mut [T], R) + Sync,
+) -> (Vec<T>, Vec<R>) {
+    let mut out: Vec<T> = Vec::with_capacity(len);
+    let chunks = out.spare_capacity_mut()[..len].par_chunks_mut(chunk).enumerate();
+    let results = chunks.map_init(S::default, |scratch, (i, chunk)| {
+        let (start, size) = (chunk.as_ptr().cast::<T>(), chunk.len());
+        let (written, result) = write(i, chunk, scratch);
+        assert!(written.as_ptr() == start && written.len() == size, "a chunk came back as another one");
+        result
+    });
+    let results = results.collect();
+    // SAFETY: `len` is within the capacity, and every chunk of the elements came back as a slice of the same elements, which were
+    // written therefore.
+    unsafe { out.set_len(len) };
+    (out, results)
+}
+
+/// The slice with every element zero.
+pub(crate) fn zeroed<T: Real>(slice: &mut [MaybeUninit<T>]) -> &mut [T] {
+    slice.iter_mut().for_each(|element| {
+        element.write(T::zero());
+    });
+    // SAFETY: every element has just been written, and `MaybeUninit<T>` lies in memory as `T` does.
+    unsafe { &mut *(std::ptr::from_mut(slice) as *mut [T]) }
+}
+
+/// The slice with the values rounded to its type; there are as many.
+pub(crate) fn rounded<'s, T: Real>(slice: &'s mut [MaybeUninit<T>], values: &[f64]) -> &'s mut [T] {
+    assert_eq!(slice.len(), values.len(), "values to round");
+    let to = &mut *slice;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            for (element, value) in once(to).iter_mut().zip(values) {
+                element.write(T::from_f64(*value));
+            }
+        },
+    );
+    // SAFETY: there were as many values as elements, so every element has just been written, and `MaybeUninit<T>` lies in memory
+    // as `T` does.
+    unsafe { &mut *(std::ptr::from_mut(slice) as *mut [T]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chunk_is_written_once() {
+        let (values, sizes) = written::<f32, (), _>(10, 4, |i, chunk, ()| {
+            let chunk = zeroed(chunk);
+            chunk.fill(i as f32);
+            let size = chunk.len();
+            (chunk, size)
+        });
+        assert_eq!((values, sizes), (vec![0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0], vec![4, 4, 2]));
+        assert!(written::<f64, (), _>(0, 4, |_, chunk, ()| (zeroed(chunk), ())).0.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "another one")]
+    fn another_slice_is_no_proof() {
+        written::<f32, (), _>(4, 4, |_, chunk, ()| (zeroed(&mut chunk[..2]), ()));
     }
 }

@@ -4,7 +4,8 @@
 //! `(p, d)`. With groups the channels of both are cut into equal parts that do not mix, and the gradient is the stack
 //! `(groups p, d)`. Linear layers have one group; the inputs of a convolution are patches of its image.
 
-use super::matmul::{View, matmul, matmul_parallel};
+use super::matmul::{View, matmul, matmul_new, matmul_parallel};
+use super::memory::{written, zeroed};
 use super::patches::Patches;
 use super::thin::{self, MOST_OUTPUTS};
 use super::{Real, norm_bound, norms_of, once, product_bound, to_f64, widen};
@@ -78,19 +79,22 @@ impl<'a, T: Real> Outer<'a, T> {
 
     /// Every example's gradient `(batch, groups p d)`, and what `see` finds in it while it is in cache.
     pub(crate) fn instantiate<R: Send>(&self, see: impl Fn(&[T]) -> R + Sync) -> (Vec<T>, Vec<R>) {
-        let mut out = vec![T::default(); self.batch * self.size()];
-        if out.is_empty() {
-            return (out, (0..self.batch).map(|_| see(&[])).collect());
+        if self.size() == 0 {
+            return (Vec::new(), (0..self.batch).map(|_| see(&[])).collect());
         }
-        let examples = out.par_chunks_mut(self.size()).enumerate();
-        let seen = examples.map_init(Vec::new, |scratch, (example, out)| {
-            for (group, out) in out.chunks_exact_mut(self.p * self.d).enumerate() {
-                matmul(out, self.g(example, group), self.a(example, group, scratch), false);
-            }
-            see(out)
-        });
-        let seen = seen.collect();
-        (out, seen)
+        written(self.batch * self.size(), self.size(), |example, out, scratch: &mut Vec<T>| {
+            let gradient = if self.groups == 1 {
+                matmul_new(out, self.g(example, 0), self.a(example, 0, scratch))
+            } else {
+                let out = zeroed(out);
+                for (group, out) in out.chunks_exact_mut(self.p * self.d).enumerate() {
+                    matmul(out, self.g(example, group), self.a(example, group, scratch), false);
+                }
+                out
+            };
+            let seen = see(gradient);
+            (gradient, seen)
+        })
     }
 
     /// An upper bound on the norm of every example's gradient, without forming it.

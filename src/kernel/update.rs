@@ -1,6 +1,7 @@
 //! Updates in place.
 
-use super::{Real, dispatch, slice};
+use super::memory::{rounded, written};
+use super::{Real, dispatch, slice, widen};
 use crate::profile::{self, Part};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
@@ -15,6 +16,17 @@ pub(crate) fn update(target: &Tensor, keep: f64, source: &Tensor, add: f64) -> R
         return target.slice_set(&((target * keep)? + (source * add)?)?, 0, 0);
     }
     target.inplace_op2(&source.contiguous()?, &Update { keep, add })
+}
+
+/// The values in f64 as `f(number of the block, block)` maps them on all threads, at most `block` at a time, each rounded once.
+pub(crate) fn mapped<S: Real, T: Real>(values: &[S], block: usize, f: impl Fn(usize, &mut [f64]) + Sync) -> Vec<T> {
+    let (mapped, _) = written(values.len(), block, |i, out, wide: &mut Vec<f64>| {
+        wide.resize(out.len(), 0.0);
+        widen(&values[i * block..][..out.len()], wide);
+        f(i, wide);
+        (rounded(out, wide), ())
+    });
+    mapped
 }
 
 struct Update {
@@ -63,6 +75,13 @@ impl InplaceOp2 for Update {
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn values_are_mapped_by_blocks_and_rounded_once() {
+        let third = |i: usize, block: &mut [f64]| block.iter_mut().for_each(|x| *x = (*x + i as f64) / 3.0);
+        let mapped: Vec<f32> = mapped(&[0.0_f64, 1.0, 2.0, 3.0, 4.0], 2, third);
+        assert_eq!(mapped, [0.0, 1.0 / 3.0, 1.0, 4.0 / 3.0, 2.0].map(|x: f64| x as f32));
+    }
 
     #[test]
     fn a_tensor_is_updated_where_it_is() {
