@@ -235,7 +235,10 @@ fn main() {
         ["--profile"] => (parts, false),
         ["--threads"] => (threads, false),
         ["--memory"] => (memory, true),
-        _ => panic!("one of --profile, --threads, --memory, and not {flags:?}"),
+        other => {
+            eprintln!("one of --profile, --threads and --memory, and not {other:?}");
+            std::process::exit(2);
+        }
     };
     let cases = models::timed().into_iter().chain(large.then(models::large));
     for case in cases.filter(|case| wanted.is_empty() || wanted.iter().any(|name| case.name.contains(name))) {

@@ -73,7 +73,7 @@ fn joined_weights(uses: &[(&Weight, &Tensor)]) -> Result<Option<(Weight, Tensor)
     };
     let positions = uses.iter().map(|(weight, _)| weight.positions).sum();
     let cotangents = Tensor::cat(&cotangents, if channels_last { 1 } else { 2 })?;
-    Ok(Some((Weight { inputs, positions, ..(*first).clone() }, cotangents)))
+    Ok(Some((Weight { inputs, positions, input_norms: None, ..(*first).clone() }, cotangents)))
 }
 
 /// Whether a table and a weight are the same parameter in the same shape, and cost less apart than instantiated.
@@ -171,7 +171,8 @@ mod tests {
         [1, 3, 1].iter().enumerate().for_each(|(position, token)| g[position * 4 + token] = -scale);
         let inputs = Inputs::Rows(table_cotangents.clone());
         let route = Route::Ghost;
-        let weight = Weight { inputs, groups: 1, positions: 3, d: 2, p: 4, channels_last: true, route };
+        let weight =
+            Weight { inputs, groups: 1, positions: 3, d: 2, p: 4, channels_last: true, route, input_norms: None };
         ((table, table_cotangents), (weight, tensor(&g, &[1, 3, 4])))
     }
 

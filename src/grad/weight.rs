@@ -11,6 +11,7 @@ use crate::kernel::thin::MOST_OUTPUTS;
 use crate::kernel::{Real, dispatch, norm_of, product_bound, read};
 use crate::profile::{self, Part};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
+use std::sync::Arc;
 
 /// The inputs of all examples, without a graph behind them.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub(crate) struct Weight {
     /// Whether cotangents are `(batch, positions.., p)`; otherwise they are `(batch, groups p, positions..)`.
     pub(crate) channels_last: bool,
     pub(crate) route: Route,
+    /// Upper bounds on the norms of the inputs of each example, where the forward pass has them.
+    pub(crate) input_norms: Option<Arc<Vec<f64>>>,
 }
 
 /// Above this many elements the instantiated gradients of a batch are not kept: 256 MiB in f32.
@@ -73,6 +76,10 @@ impl Weight {
     }
 
     pub(super) fn ghost_norms(&self, cotangents: &Tensor) -> Result<Vec<f64>> {
+        if let (Some(a), 1) = (&self.input_norms, self.positions) {
+            let g = norms_of_rows(&cotangents.reshape((cotangents.dim(0)?, ()))?)?;
+            return Ok(a.iter().zip(g).map(|(a, g)| product_bound(*a, g)).collect());
+        }
         let Inputs::Portable(a) = &self.inputs else {
             return dispatch!(cotangents.dtype(), ghost_on_cpu(self, cotangents));
         };
@@ -141,7 +148,7 @@ impl Weight {
             Inputs::Images(a, patches) => Inputs::Images(zero_unless(kept, a)?, *patches),
             Inputs::Portable(a) => Inputs::Portable(zero_unless(kept, a)?),
         };
-        Ok(Self { inputs, ..self.clone() })
+        Ok(Self { inputs, input_norms: None, ..self.clone() })
     }
 
     /// The cotangents as `(batch, groups, p, positions)`.
@@ -254,7 +261,16 @@ mod tests {
                     Inputs::Rows(tensor(a, &[1, 2, 3]))
                 };
                 let route = Route::Ghost;
-                let weight = Weight { inputs, groups: 1, positions: 2, d: 3, p: 4, channels_last: true, route };
+                let weight = Weight {
+                    inputs,
+                    groups: 1,
+                    positions: 2,
+                    d: 3,
+                    p: 4,
+                    channels_last: true,
+                    route,
+                    input_norms: None,
+                };
                 let cotangents = tensor(g, &[1, 2, 4]);
                 let bound = weight.ghost_norms(&cotangents).unwrap()[0];
                 let sum = weight.weighted_sum(&cotangents, &[1.0]).unwrap().flatten_all().unwrap();

@@ -4,6 +4,7 @@
 //! that of its own block of [`RECORDS`] alone. [`CROSSTALK`] says by how much.
 
 use super::matmul::{View, matmul, matmul_parallel};
+use super::memory::{written, zeroed};
 use super::{norm_of, once, widen};
 use rayon::prelude::*;
 
@@ -29,16 +30,16 @@ const INPUTS: usize = 128;
 /// `g^T rows` `(p, d)` of weighted cotangents `g` `(records, p)` and inputs `rows` `(records, d)`, with every block of
 /// [`RECORDS`] summed in f32.
 pub(crate) fn product(rows: &[f32], g: &[f64], p: usize, d: usize) -> Vec<f64> {
-    let mut sum = vec![0.0; p * d];
-    if sum.is_empty() {
-        return sum;
+    if p * d == 0 {
+        return Vec::new();
     }
     let blocks: Vec<Block<'_>> = rows
         .par_chunks(RECORDS * d)
         .zip(g.par_chunks(RECORDS * p))
         .map(|(rows, g)| Block::new(rows, g, p, d))
         .collect();
-    sum.par_chunks_mut(OUTPUTS * d).enumerate().for_each_init(Vec::new, |part, (i, sum)| {
+    let (mut sum, _) = written(p * d, OUTPUTS * d, |i, sum, part: &mut Vec<f32>| {
+        let sum = zeroed(sum);
         let (output, outputs) = (i * OUTPUTS, sum.len() / d);
         for input in (0..d).step_by(INPUTS) {
             let inputs = INPUTS.min(d - input);
@@ -51,6 +52,7 @@ pub(crate) fn product(rows: &[f32], g: &[f64], p: usize, d: usize) -> Vec<f64> {
                 add(sum, part, (d, input, inputs), unit);
             }
         }
+        (sum, ())
     });
     for (block, g) in blocks.iter().zip(g.chunks(RECORDS * p)).filter(|(block, _)| block.unit.is_none()) {
         let mut wide = vec![0.0; block.rows.len()];
@@ -117,7 +119,7 @@ fn unit(g: &[f64]) -> Option<f64> {
                 for ((largest, wrong), g) in largest.iter_mut().zip(wrong.iter_mut()).zip(g) {
                     *largest = if g.abs() > *largest { g.abs() } else { *largest };
                     // Zero for every finite number.
-                    *wrong += g - g;
+                    *wrong += 0.0 * g;
                 }
             }
         },

@@ -239,12 +239,13 @@ impl<'a, T: Real> Outer<'a, T> {
 pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -> Vec<f64> {
     let _time = profile::time(Part::Sums);
     const COLUMNS: usize = 1024;
-    let mut sum = vec![0.0; size];
-    sum.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sum)| {
+    let (sum, _) = written(size, COLUMNS, |chunk, sum, (): &mut ()| {
+        let sum = zeroed(sum);
+        let columns = &mut *sum;
         pulp::Arch::new().dispatch(
             #[inline(always)]
             move || {
-                let sum = once(sum);
+                let sum = once(columns);
                 for (row, weight) in rows.chunks_exact(size.max(1)).zip(weights) {
                     for (sum, value) in sum.iter_mut().zip(&row[chunk * COLUMNS..]) {
                         *sum += weight * value.wide();
@@ -252,6 +253,7 @@ pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -
                 }
             },
         );
+        (sum, ())
     });
     sum
 }
@@ -291,8 +293,8 @@ pub(crate) fn sums_of_runs<T: Real>(values: &[T], batch: usize, size: usize, run
 
 /// An upper bound on the norm of every row of `(batch, size)`, tight to rounding.
 pub(crate) fn row_norms<T: Real>(rows: &[T], batch: usize) -> Vec<f64> {
-    /// Elements a thread takes at a time.
-    const CHUNK: usize = 1 << 14;
+    /// Elements a thread takes at a time: it takes longer to wake another one than to measure fewer.
+    const CHUNK: usize = 1 << 16;
     let _time = profile::time(Part::Norms);
     let size = rows.len() / batch.max(1);
     let mut norms = vec![0.0; batch];

@@ -3,9 +3,11 @@
 use super::{Layer, trained_or_first};
 use crate::grad::{Bias, Cotangent, Inputs, Rule, Tape, Weight, check_parameter};
 use crate::kernel::matmul::{View, matmul_parallel};
+use crate::kernel::thin::{self, MOST_OUTPUTS};
 use crate::kernel::{Real, dispatch, read, slice};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
+use std::sync::{Arc, OnceLock};
 
 /// A linear layer. Its weight is `(out, in)` and its bias `(out)`, as in candle-nn and PyTorch.
 ///
@@ -62,16 +64,17 @@ impl Linear {
         self.bias.as_ref()
     }
 
-    fn rule(&self, inputs: Inputs, positions: usize, tape: &Tape) -> Rule {
+    fn rule(&self, inputs: Inputs, positions: usize, tape: &Tape) -> Weight {
         let (p, d) = (self.weight.dims()[0], self.weight.dims()[1]);
-        Rule::Weight(Weight { inputs, groups: 1, positions, d, p, channels_last: true, route: tape.engine().route })
+        let route = tape.engine().route;
+        Weight { inputs, groups: 1, positions, d, p, channels_last: true, route, input_norms: None }
     }
 
-    fn record(&self, inputs: Inputs, positions: usize, rank: usize, cotangent: Cotangent, tape: &Tape) {
+    fn record(&self, rule: Weight, rank: usize, cotangent: Cotangent, tape: &Tape) {
         if let Some(bias) = &self.bias {
             tape.record(bias, Rule::Bias(Bias { axis: rank - 1 }), cotangent.clone());
         }
-        tape.record(&self.weight, self.rule(inputs, positions, tape), cotangent);
+        tape.record(&self.weight, Rule::Weight(rule), cotangent);
     }
 
     fn portable(&self, xs: &Tensor, positions: usize, tape: &Tape) -> Result<Tensor> {
@@ -96,7 +99,7 @@ impl Linear {
         }
         let (ys, cotangent) = tape.tap(&ys)?;
         let inputs = Inputs::Portable(xs.detach().contiguous()?.reshape((batch, 1, positions, d))?);
-        self.record(inputs, positions, ys.rank(), cotangent, tape);
+        self.record(self.rule(inputs, positions, tape), ys.rank(), cotangent, tape);
         Ok(ys)
     }
 }
@@ -111,12 +114,15 @@ impl Layer for Linear {
         if !tape.uses_kernels(xs.device()) {
             return self.portable(xs, positions, tape);
         }
-        let op = LinearOp { layer: self.clone(), tape: tape.clone(), positions };
+        let op = LinearOp { layer: self.clone(), tape: tape.clone(), positions, input_norms: OnceLock::new() };
         let xs = xs.contiguous()?;
         let operand = trained_or_first(&self.weight, self.bias.as_ref());
         if tape.is_recording() { xs.apply_op2(operand, op) } else { xs.apply_op2_no_bwd(operand, &op) }
     }
 }
+
+/// From so many inputs on, an example no longer stays in the first cache until it is measured.
+const LONG: usize = 1024;
 
 /// The layer as an operation over (inputs, a parameter). The parameter only tells autograd that there is something to come
 /// back for; weight and bias ride along.
@@ -124,6 +130,8 @@ struct LinearOp {
     layer: Linear,
     tape: Tape,
     positions: usize,
+    /// Of few outputs and one position, by the forward pass.
+    input_norms: OnceLock<Arc<Vec<f64>>>,
 }
 
 impl LinearOp {
@@ -138,6 +146,11 @@ impl LinearOp {
             })?;
         }
         read(&self.layer.weight.contiguous()?, |weight: &[T]| {
+            if self.positions == 1 && (1..=MOST_OUTPUTS).contains(&p) && d >= LONG {
+                // Inputs are most of what is read: read once, they are multiplied and measured.
+                let _ = self.input_norms.set(Arc::new(thin::forward(xs, weight, &mut ys, p, d)));
+                return Ok(());
+            }
             matmul_parallel(&mut ys, View::row_major(xs, n, d), View::row_major(weight, p, d).t(), true);
             Ok(())
         })?;
@@ -183,7 +196,9 @@ impl CustomOp2 for LinearOp {
         cotangent: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let given = Cotangent::Given(cotangent.contiguous()?);
-        self.layer.record(Inputs::Rows(xs.detach()), self.positions, ys.rank(), given, &self.tape);
+        let rule = self.layer.rule(Inputs::Rows(xs.detach()), self.positions, &self.tape);
+        let rule = Weight { input_norms: self.input_norms.get().cloned(), ..rule };
+        self.layer.record(rule, ys.rank(), given, &self.tape);
         if !xs.track_op() {
             return Ok((None, None));
         }

@@ -36,7 +36,7 @@ impl Convolution {
         }
         let Geometry { out, groups, .. } = self.geometry;
         let (d, p, route) = (self.geometry.d(), out / groups, tape.engine().route);
-        let rule = Weight { inputs, groups, positions, d, p, channels_last: false, route };
+        let rule = Weight { inputs, groups, positions, d, p, channels_last: false, route, input_norms: None };
         tape.record(&self.weight, Rule::Weight(rule), cotangent);
     }
 

@@ -255,7 +255,8 @@ impl Recurrent {
             }
             if weight.is_variable() {
                 let ((p, d), route) = (weight.dims2()?, tape.engine().route);
-                let rule = Weight { inputs, groups: 1, positions: time, d, p, channels_last: true, route };
+                let rule =
+                    Weight { inputs, groups: 1, positions: time, d, p, channels_last: true, route, input_norms: None };
                 tape.record(weight, Rule::Weight(rule), cotangent);
             }
         }
