@@ -141,26 +141,43 @@ impl Parameters {
 
     fn draw(&self, shape: &Shape, init: Init, number: u32) -> candle_core::Result<Var> {
         let mut rng = self.key.stream(Role::Init, number);
-        let count = shape.elem_count();
-        let mut uniform = |low: f64, high: f64| (0..count).map(|_| low + (high - low) * rng.random::<f64>()).collect();
-        let values: Vec<f64> = match init {
-            Init::Const(value) => vec![value; count],
+        let uniform = |low: f64, high: f64| Law::Uniform { low, high };
+        let law = match init {
+            Init::Const(value) => Law::Constant(value),
             Init::Uniform { lo, up } => uniform(lo, up),
-            Init::Randn { mean, stdev } => {
-                (0..count).map(|_| mean + stdev * rng.sample::<f64, _>(StandardNormal)).collect()
-            }
+            Init::Randn { mean, stdev } => Law::Normal { mean, stdev },
             Init::Kaiming { dist, fan, non_linearity } => {
                 let stdev = non_linearity.gain() / (fan.for_shape(shape) as f64).sqrt();
                 match dist {
                     NormalOrUniform::Uniform => uniform(-3f64.sqrt() * stdev, 3f64.sqrt() * stdev),
-                    NormalOrUniform::Normal => {
-                        (0..count).map(|_| stdev * rng.sample::<f64, _>(StandardNormal)).collect()
-                    }
+                    NormalOrUniform::Normal => Law::Normal { mean: 0.0, stdev },
                 }
             }
         };
-        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype)?;
+        // Rounded one by one: a table of a hundred million elements is not held in f64 first.
+        let values = (0..shape.elem_count()).map(|_| law.draw(&mut rng));
+        let tensor = match self.dtype {
+            DType::F32 => Tensor::from_vec(values.map(|value| value as f32).collect(), shape, &Device::Cpu)?,
+            dtype => Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu)?.to_dtype(dtype)?,
+        };
         Var::from_tensor(&tensor.to_device(&self.device)?)
+    }
+}
+
+/// How an initial value is drawn.
+enum Law {
+    Constant(f64),
+    Uniform { low: f64, high: f64 },
+    Normal { mean: f64, stdev: f64 },
+}
+
+impl Law {
+    fn draw(&self, rng: &mut impl Rng) -> f64 {
+        match *self {
+            Self::Constant(value) => value,
+            Self::Uniform { low, high } => low + (high - low) * rng.random::<f64>(),
+            Self::Normal { mean, stdev } => mean + stdev * rng.sample::<f64, _>(StandardNormal),
+        }
     }
 }
 
