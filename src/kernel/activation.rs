@@ -1,8 +1,8 @@
 //! Element-wise functions and what their backward passes multiply cotangents by.
 
+use super::memory::{written, zeroed};
 use super::{Real, once};
 use crate::profile::{self, Part};
-use rayon::prelude::*;
 
 /// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,6 @@ const CHUNK: usize = 1 << 14;
 /// The function of every element.
 pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
     let _time = profile::time(Part::Activations);
-    let mut ys = vec![T::default(); xs.len()];
     let each = |(ys, xs): (&mut [T], &[T])| match function {
         Function::Tanh => {
             ys.copy_from_slice(xs);
@@ -51,7 +50,12 @@ pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
             },
         ),
     };
-    ys.par_chunks_mut(CHUNK).zip(xs.par_chunks(CHUNK)).for_each(each);
+    let (ys, _) = written(xs.len(), CHUNK, |i, ys, (): &mut ()| {
+        let ys = zeroed(ys);
+        let xs = &xs[i * CHUNK..][..ys.len()];
+        each((&mut *ys, xs));
+        (ys, ())
+    });
     ys
 }
 
@@ -59,7 +63,6 @@ pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
 /// [looks at inputs](Function::looks_at_inputs), otherwise the output.
 pub(crate) fn backward<T: Real>(values: &[T], cotangents: &[T], function: Function) -> Vec<T> {
     let _time = profile::time(Part::Activations);
-    let mut out = vec![T::default(); values.len()];
     let each = |(out, (values, cotangents)): (&mut [T], (&[T], &[T]))| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
@@ -78,8 +81,12 @@ pub(crate) fn backward<T: Real>(values: &[T], cotangents: &[T], function: Functi
             },
         );
     };
-    let inputs = values.par_chunks(CHUNK).zip(cotangents.par_chunks(CHUNK));
-    out.par_chunks_mut(CHUNK).zip(inputs).for_each(each);
+    let (out, _) = written(values.len(), CHUNK, |i, out, (): &mut ()| {
+        let (out, chunk) = (zeroed(out), i * CHUNK..);
+        let inputs = (&values[chunk.clone()][..out.len()], &cotangents[chunk][..out.len()]);
+        each((&mut *out, inputs));
+        (out, ())
+    });
     out
 }
 

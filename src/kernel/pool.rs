@@ -1,9 +1,9 @@
 //! Max- and average-pooling of images, with any kernel and stride, forwards and backwards.
 
+use super::memory::{written, zeroed};
 use super::patches::Patches;
 use super::{Real, once};
 use crate::profile::{self, Part};
-use rayon::prelude::*;
 
 /// What a pooling takes from a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +19,16 @@ pub(crate) fn forward<T: Real>(images: &[T], p: &Patches, pooling: Pooling) -> V
     let _time = profile::time(Part::Pooling);
     let (rows, cols) = p.output().unwrap_or((0, 0));
     let (area, outputs) = (p.height * p.width, rows * cols);
-    let mut out = vec![T::default(); images.len() / area.max(1) * outputs];
-    if out.is_empty() {
-        return out;
+    if outputs == 0 {
+        return Vec::new();
     }
-    out.par_chunks_mut(outputs).zip(images.par_chunks(area)).for_each(|(out, image)| {
+    let (out, _) = written(images.len() / area * outputs, outputs, |i, out, (): &mut ()| {
+        let (out, image) = (zeroed(out), &images[i * area..][..area]);
+        let pooled = &mut *out;
         pulp::Arch::new().dispatch(
             #[inline(always)]
             move || {
-                let out = once(out);
+                let out = once(pooled);
                 match (pooling, p.stride) {
                     (Pooling::Max, 1) => pool::<T, true, true>(out, image, p, cols),
                     (Pooling::Max, _) => pool::<T, true, false>(out, image, p, cols),
@@ -36,6 +37,7 @@ pub(crate) fn forward<T: Real>(images: &[T], p: &Patches, pooling: Pooling) -> V
                 }
             },
         );
+        (out, ())
     });
     out
 }
@@ -76,28 +78,28 @@ pub(crate) fn backward<T: Real>(images: &[T], pooled: &[T], cotangents: &[T], p:
     let _time = profile::time(Part::Pooling);
     let (rows, cols) = p.output().unwrap_or((0, 0));
     let (area, outputs) = (p.height * p.width, rows * cols);
-    let mut out = vec![T::default(); images.len()];
-    if out.is_empty() || outputs == 0 {
-        return out;
+    if outputs == 0 {
+        return vec![T::default(); images.len()];
     }
-    let inputs = images.par_chunks(area).zip(pooled.par_chunks(outputs).zip(cotangents.par_chunks(outputs)));
-    out.par_chunks_mut(area).zip(inputs).for_each_init(
-        || vec![T::default(); cols],
-        |left, (out, (image, (pooled, cotangents)))| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                move || {
-                    let (out, inputs) = (once(out), (image, pooled, cotangents));
-                    match (pooling, p.stride) {
-                        (Pooling::Max, 1) => spread::<T, true, true>(out, inputs, p, left),
-                        (Pooling::Max, _) => spread::<T, true, false>(out, inputs, p, left),
-                        (Pooling::Average, 1) => spread::<T, false, true>(out, inputs, p, left),
-                        (Pooling::Average, _) => spread::<T, false, false>(out, inputs, p, left),
-                    }
-                },
-            );
-        },
-    );
+    let (out, _) = written(images.len(), area, |i, out, left: &mut Vec<T>| {
+        left.resize(cols, T::default());
+        let (out, of_windows) = (zeroed(out), i * outputs..(i + 1) * outputs);
+        let inputs = (&images[i * area..][..area], &pooled[of_windows.clone()], &cotangents[of_windows]);
+        let spread_to = &mut *out;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            move || {
+                let out = once(spread_to);
+                match (pooling, p.stride) {
+                    (Pooling::Max, 1) => spread::<T, true, true>(out, inputs, p, left),
+                    (Pooling::Max, _) => spread::<T, true, false>(out, inputs, p, left),
+                    (Pooling::Average, 1) => spread::<T, false, true>(out, inputs, p, left),
+                    (Pooling::Average, _) => spread::<T, false, false>(out, inputs, p, left),
+                }
+            },
+        );
+        (out, ())
+    });
     out
 }
 

@@ -4,10 +4,10 @@ use super::convolution::Convolution;
 use super::geometry::Geometry;
 use crate::grad::{Cotangent, Inputs, Tape};
 use crate::kernel::matmul::{View, matmul};
+use crate::kernel::memory::{written, zeroed};
 use crate::kernel::patches::Patches;
 use crate::kernel::{Real, dispatch, read, slice};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 /// The layer as an operation over (images, a parameter). The parameter only tells autograd that there is something to come
 /// back for; weight and bias ride along.
@@ -41,16 +41,13 @@ impl ConvOp {
 
     fn output<T: Real>(&self, xs: &[T], weight: &[T]) -> Result<CpuStorage> {
         let s = self.sizes();
-        let mut ys = vec![T::default(); self.shape.elem_count()];
-        if ys.is_empty() {
-            return Ok(T::to_cpu_storage_owned(ys));
-        }
+        let (size, image) = (s.groups * s.p * s.positions, s.groups * s.image);
         let bias: Option<Vec<T>> = match &self.layer.bias {
             Some(bias) => Some(read(&bias.contiguous()?, |bias: &[T]| Ok(bias.to_vec()))?),
             None => None,
         };
-        let images = xs.par_chunks(s.groups * s.image);
-        ys.par_chunks_mut(s.groups * s.p * s.positions).zip(images).for_each_init(Vec::new, |scratch, (ys, image)| {
+        let (ys, _) = written(self.shape.elem_count(), size.max(1), |example, ys, scratch| {
+            let (ys, image) = (zeroed(ys), &xs[example * image..][..image]);
             if let Some(bias) = &bias {
                 ys.chunks_exact_mut(s.positions).zip(bias).for_each(|(ys, bias)| ys.fill(*bias));
             }
@@ -60,22 +57,20 @@ impl ConvOp {
                 let ys = &mut ys[group * s.p * s.positions..][..s.p * s.positions];
                 matmul(ys, weight, patches, true);
             }
+            (ys, ())
         });
         Ok(T::to_cpu_storage_owned(ys))
     }
 
     fn images<T: Real>(&self, cotangents: &[T], weight: &[T], batch: usize) -> Result<Vec<T>> {
         let s = self.sizes();
-        let mut images = vec![T::default(); batch * s.groups * s.image];
-        if images.is_empty() {
-            return Ok(images);
-        }
-        let cotangents = cotangents.par_chunks(s.groups * s.p * s.positions);
-        images.par_chunks_mut(s.groups * s.image).zip(cotangents).for_each_init(Vec::new, |scratch, (image, g)| {
+        let (size, image) = (s.groups * s.p * s.positions, s.groups * s.image);
+        let (images, _) = written(batch * image, image.max(1), |example, images, scratch| {
+            let (images, g) = (zeroed(images), &cotangents[example * size..][..size]);
             for group in 0..s.groups {
                 let weight = View::row_major(&weight[group * s.p * s.d..][..s.p * s.d], s.p, s.d);
                 let g = View::row_major(&g[group * s.p * s.positions..][..s.p * s.positions], s.p, s.positions);
-                let image = &mut image[group * s.image..][..s.image];
+                let image = &mut images[group * s.image..][..s.image];
                 self.patches.scatter(image, scratch, |patches, transposed| {
                     if transposed {
                         matmul(patches, g.t(), weight, false);
@@ -84,6 +79,7 @@ impl ConvOp {
                     }
                 });
             }
+            (images, ())
         });
         Ok(images)
     }
