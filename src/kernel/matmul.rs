@@ -5,6 +5,7 @@ use super::{Real, norm_bound, norm_of, to_f64};
 use crate::profile;
 use candle_core::DType;
 use gemm::{Parallelism, gemm};
+use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// A matrix that reads its elements from a slice with strides.
@@ -34,6 +35,11 @@ impl<'a, T> View<'a, T> {
     /// The transposed matrix; nothing moves.
     pub(crate) fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Some rows.
+    fn rows(self, first: usize, count: usize) -> Self {
+        Self::strided(&self.data[first * self.row_stride..], count, self.cols, self.row_stride, self.col_stride)
     }
 
     /// All elements, row after row.
@@ -67,9 +73,49 @@ pub(crate) fn matmul<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>,
 /// As [`matmul`], on all threads where that is worth it. Threads share out the elements of `dst`, never the sum behind one
 /// of them, so their number changes no bit.
 pub(crate) fn matmul_parallel<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
-    let parallel = lhs.rows * lhs.cols * rhs.cols >= 1 << 18 && rayon::current_num_threads() > 1;
-    multiply(dst, lhs, rhs, accumulate, if parallel { Parallelism::Rayon(0) } else { Parallelism::None });
+    /// A part has at least so many rows or columns: with fewer, what every part has to copy costs more than is won.
+    const LEAST: usize = 128;
+    let ((m, n), threads) = ((lhs.rows, rhs.cols), rayon::current_num_threads());
+    if m * lhs.cols * n < 1 << 18 || threads == 1 {
+        return multiply(dst, lhs, rhs, accumulate, Parallelism::None);
+    }
+    if m.max(n) / threads < LEAST {
+        return multiply(dst, lhs, rhs, accumulate, Parallelism::Rayon(0));
+    }
+    check(dst.len(), lhs, rhs);
+    // Kernels take 6 rows and 64 columns at a time.
+    if m >= n {
+        let rows = m.div_ceil(threads).next_multiple_of(6);
+        dst.par_chunks_mut(rows * n).enumerate().for_each(|(i, dst)| {
+            multiply(dst, lhs.rows(i * rows, dst.len() / n), rhs, accumulate, Parallelism::None);
+        });
+        return;
+    }
+    let columns = n.div_ceil(threads).next_multiple_of(64);
+    let start = Start(dst.as_mut_ptr());
+    (0..n.div_ceil(columns)).into_par_iter().for_each(|i| {
+        let (first, count) = (i * columns, columns.min(n - i * columns));
+        // SAFETY: `dst` has m rows of n elements (checked), and the parts are disjoint columns of it: nobody else reads or writes
+        // those of this one. They are initialised.
+        unsafe { product((start.at(first), n), lhs, rhs.t().rows(first, count).t(), accumulate, Parallelism::None) };
+    });
 }
+
+/// The start of a matrix whose columns are shared out among threads.
+#[derive(Clone, Copy)]
+struct Start<T>(*mut T);
+
+impl<T> Start<T> {
+    /// The element `offset` further.
+    fn at(&self, offset: usize) -> *mut T {
+        self.0.wrapping_add(offset)
+    }
+}
+
+// SAFETY: a pointer to elements that may be sent; who reads or writes them through it says why that is allowed.
+unsafe impl<T: Send> Send for Start<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Start<T> {}
 
 /// `lhs rhs`, row after row, in memory that held nothing, on the calling thread.
 pub(crate) fn matmul_new<'d, T: Real>(
@@ -83,7 +129,7 @@ pub(crate) fn matmul_new<'d, T: Real>(
     }
     // SAFETY: `dst` has as many elements as the product, and they are not read. Each of them has been written then.
     unsafe {
-        product(dst.as_mut_ptr().cast(), lhs, rhs, false, Parallelism::None);
+        product((dst.as_mut_ptr().cast(), rhs.cols), lhs, rhs, false, Parallelism::None);
         &mut *(std::ptr::from_mut(dst) as *mut [T])
     }
 }
@@ -92,7 +138,7 @@ fn multiply<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumula
     check(dst.len(), lhs, rhs);
     if lhs.cols > 0 && !dst.is_empty() {
         // SAFETY: `dst` has as many elements as the product.
-        unsafe { product(dst.as_mut_ptr(), lhs, rhs, accumulate, threads) };
+        unsafe { product((dst.as_mut_ptr(), rhs.cols), lhs, rhs, accumulate, threads) };
     } else if !accumulate {
         dst.fill(T::default());
     }
@@ -104,12 +150,18 @@ fn check<T>(size: usize, lhs: View<'_, T>, rhs: View<'_, T>) {
 }
 
 /// # Safety
-/// `dst` is the start of as many elements as the product has, which nobody else reads or writes meanwhile and which are initialised
-/// if the product is accumulated; inner dimensions fit.
-unsafe fn product<T: Real>(dst: *mut T, lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool, threads: Parallelism) {
+/// `dst` is the start of as many rows and columns of elements as the product has, its second part the distance from row to row;
+/// nobody else reads or writes them meanwhile, and they are initialised if the product is accumulated; inner dimensions fit.
+unsafe fn product<T: Real>(
+    (dst, row_stride): (*mut T, usize),
+    lhs: View<'_, T>,
+    rhs: View<'_, T>,
+    accumulate: bool,
+    threads: Parallelism,
+) {
     let (m, k, n) = (lhs.rows, lhs.cols, rhs.cols);
     let _time = profile::product(2 * m * n * k, T::DTYPE == DType::F64);
-    // SAFETY: `dst` holds m x n elements row after row (the caller's promise), and `View::strided` has asserted that every element
+    // SAFETY: `dst` holds m x n elements with that stride (the caller's promise), and `View::strided` has asserted that every element
     // of `lhs` (m x k) and `rhs` (k x n) lies inside its slice. Without accumulating, `gemm` does not read `dst`.
     unsafe {
         gemm(
@@ -118,7 +170,7 @@ unsafe fn product<T: Real>(dst: *mut T, lhs: View<'_, T>, rhs: View<'_, T>, accu
             k,
             dst,
             1,
-            n as isize,
+            row_stride as isize,
             accumulate,
             lhs.data.as_ptr(),
             lhs.col_stride as isize,
@@ -187,7 +239,15 @@ mod tests {
         }
         let wide: Vec<f64> = (0..600_000).map(|i| ((i * 37) % 1013) as f64 / 101.0 - 5.0).collect();
         let single: Vec<f32> = wide.iter().map(|x| *x as f32).collect();
-        for shape in [(64, 64, 65), (300, 17, 260), (1000, 512, 10), (3, 2000, 90), (257, 513, 129)] {
+        for shape in [
+            (64, 64, 65),
+            (300, 17, 260),
+            (1000, 512, 10),
+            (3, 2000, 90),
+            (257, 513, 129),
+            (130, 300, 700),
+            (900, 70, 40),
+        ] {
             let (one, one_single) = (bits(&wide, shape, 1), bits(&single, shape, 1));
             for threads in [2, 3, 8] {
                 assert!(bits(&wide, shape, threads) == one && bits(&single, shape, threads) == one_single, "{shape:?}");
