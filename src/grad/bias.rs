@@ -1,7 +1,7 @@
 //! The rule for biases: a parameter added at every position has, per example, the sum of its cotangents as gradient.
 
 use super::weight::norms_of_rows;
-use crate::kernel::outer::sums_of_runs;
+use crate::kernel::rows::sums_of_runs;
 use crate::kernel::{Real, dispatch, read};
 use candle_core::{Result, Tensor};
 

@@ -5,8 +5,9 @@
 //! itself (instantiated: 2 T p d, kept for the weighted sum, which then costs 2 p d instead of 2 T p d).
 
 use super::tape::Route;
-use crate::kernel::outer::{self, row_norms, weighted_rows};
+use crate::kernel::outer;
 use crate::kernel::patches::Patches;
+use crate::kernel::rows::{row_norms, weighted_rows};
 use crate::kernel::thin::MOST_OUTPUTS;
 use crate::kernel::{Real, dispatch, norm_of, product_bound, read};
 use crate::profile::{self, Part};

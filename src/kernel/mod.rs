@@ -18,6 +18,7 @@ pub(crate) mod outer;
 pub(crate) mod patches;
 pub(crate) mod pool;
 pub(crate) mod recurrent;
+pub(crate) mod rows;
 pub(crate) mod scatter;
 pub(crate) mod thin;
 pub(crate) mod update;
