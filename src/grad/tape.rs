@@ -88,6 +88,11 @@ impl Tape {
         device.is_cpu() && self.engine.kernels == Kernels::Auto
     }
 
+    /// Whether one of the parameters has records to leave here.
+    pub(crate) fn trains<'a>(&self, parameters: impl IntoIterator<Item = &'a Tensor>) -> bool {
+        self.is_recording() && parameters.into_iter().any(Tensor::is_variable)
+    }
+
     /// Keeps what a use of `parameter` left; of a parameter that is frozen, nothing.
     pub(crate) fn record(&self, parameter: &Tensor, rule: Rule, cotangent: Cotangent) {
         if !parameter.is_variable() {

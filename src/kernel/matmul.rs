@@ -1,6 +1,6 @@
 //! Matrix products on strided views, through `gemm`.
 
-use super::memory::zeroed;
+use super::memory::{written, zeroed};
 use super::{Real, norm_bound, norm_of, to_f64};
 use crate::profile;
 use candle_core::DType;
@@ -39,7 +39,13 @@ impl<'a, T> View<'a, T> {
 
     /// Some rows.
     fn rows(self, first: usize, count: usize) -> Self {
-        Self::strided(&self.data[first * self.row_stride..], count, self.cols, self.row_stride, self.col_stride)
+        Self::strided(
+            self.data.get(first * self.row_stride..).unwrap_or_default(),
+            count,
+            self.cols,
+            self.row_stride,
+            self.col_stride,
+        )
     }
 
     /// All elements, row after row.
@@ -70,35 +76,89 @@ pub(crate) fn matmul<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>,
     multiply(dst, lhs, rhs, accumulate, Parallelism::None);
 }
 
-/// As [`matmul`], on all threads where that is worth it. Threads share out the elements of `dst`, never the sum behind one
-/// of them, so their number changes no bit.
+/// How threads share out a product: always the elements of the result, never the sum behind one of them, so that their number
+/// changes no bit.
+enum Sharing {
+    /// So many rows at a time.
+    Rows(usize),
+    /// So many columns at a time.
+    Columns(usize),
+    /// As `gemm` does.
+    Blocks,
+}
+
+impl Sharing {
+    fn of(m: usize, k: usize, n: usize) -> Self {
+        /// A part has at least so many rows or columns: with fewer, what every part has to copy costs more than is won.
+        const LEAST: usize = 128;
+        let threads = rayon::current_num_threads();
+        if m * k * n < 1 << 18 || threads == 1 {
+            return Self::Rows(m.max(1));
+        }
+        // Kernels take 6 rows and 64 columns at a time.
+        match (m.max(n) / threads < LEAST, m >= n) {
+            (true, _) => Self::Blocks,
+            (false, true) => Self::Rows(m.div_ceil(threads).next_multiple_of(6)),
+            (false, false) => Self::Columns(n.div_ceil(threads).next_multiple_of(64)),
+        }
+    }
+}
+
+/// As [`matmul`], on all threads where that is worth it.
 pub(crate) fn matmul_parallel<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: View<'_, T>, accumulate: bool) {
-    /// A part has at least so many rows or columns: with fewer, what every part has to copy costs more than is won.
-    const LEAST: usize = 128;
-    let ((m, n), threads) = ((lhs.rows, rhs.cols), rayon::current_num_threads());
-    if m * lhs.cols * n < 1 << 18 || threads == 1 {
-        return multiply(dst, lhs, rhs, accumulate, Parallelism::None);
+    let n = rhs.cols;
+    match Sharing::of(lhs.rows, lhs.cols, n) {
+        Sharing::Blocks => multiply(dst, lhs, rhs, accumulate, Parallelism::Rayon(0)),
+        Sharing::Rows(rows) => {
+            check(dst.len(), lhs, rhs);
+            dst.par_chunks_mut((rows * n).max(1)).enumerate().for_each(|(i, dst)| {
+                multiply(dst, lhs.rows(i * rows, dst.len() / n), rhs, accumulate, Parallelism::None);
+            });
+        }
+        Sharing::Columns(columns) => {
+            check(dst.len(), lhs, rhs);
+            let start = Start(dst.as_mut_ptr());
+            (0..n.div_ceil(columns)).into_par_iter().for_each(|i| {
+                let (first, count) = (i * columns, columns.min(n - i * columns));
+                let part = rhs.t().rows(first, count).t();
+                // SAFETY: `dst` has rows of n elements, as many as `lhs` (checked), and the parts are disjoint columns of it:
+                // nobody else reads or writes those of this one. They are initialised.
+                unsafe { product((start.at(first), n), lhs, part, accumulate, Parallelism::None) };
+            });
+        }
     }
-    if m.max(n) / threads < LEAST {
-        return multiply(dst, lhs, rhs, accumulate, Parallelism::Rayon(0));
-    }
-    check(dst.len(), lhs, rhs);
-    // Kernels take 6 rows and 64 columns at a time.
-    if m >= n {
-        let rows = m.div_ceil(threads).next_multiple_of(6);
-        dst.par_chunks_mut(rows * n).enumerate().for_each(|(i, dst)| {
-            multiply(dst, lhs.rows(i * rows, dst.len() / n), rhs, accumulate, Parallelism::None);
-        });
-        return;
-    }
-    let columns = n.div_ceil(threads).next_multiple_of(64);
-    let start = Start(dst.as_mut_ptr());
-    (0..n.div_ceil(columns)).into_par_iter().for_each(|i| {
-        let (first, count) = (i * columns, columns.min(n - i * columns));
-        // SAFETY: `dst` has m rows of n elements (checked), and the parts are disjoint columns of it: nobody else reads or writes
-        // those of this one. They are initialised.
-        unsafe { product((start.at(first), n), lhs, rhs.t().rows(first, count).t(), accumulate, Parallelism::None) };
+}
+
+/// `lhs rhs` with `bias` added to every row, row after row, on all threads where that is worth it.
+pub(crate) fn affine<T: Real>(lhs: View<'_, T>, rhs: View<'_, T>, bias: Option<&[T]>) -> Vec<T> {
+    let (m, n) = (lhs.rows, rhs.cols);
+    let Sharing::Rows(rows) = Sharing::of(m, lhs.cols, n) else {
+        let mut product = repeated(bias, m, n);
+        matmul_parallel(&mut product, lhs, rhs, bias.is_some());
+        return product;
+    };
+    let (product, _) = written(m * n, (rows * n).max(1), |i, dst, (): &mut ()| {
+        let lhs = lhs.rows(i * rows, dst.len() / n);
+        let Some(bias) = bias else { return (matmul_new(dst, lhs, rhs), ()) };
+        let dst = zeroed(dst);
+        dst.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
+        matmul(dst, lhs, rhs, true);
+        (dst, ())
     });
+    product
+}
+
+/// `bias`, or zeros, `rows` times, with `cols` elements each.
+pub(crate) fn repeated<T: Real>(bias: Option<&[T]>, rows: usize, cols: usize) -> Vec<T> {
+    const ROWS: usize = 64;
+    let (repeated, _) = written(rows * cols, (ROWS * cols).max(1), |_, dst, (): &mut ()| {
+        let dst = zeroed(dst);
+        if let Some(bias) = bias {
+            dst.chunks_exact_mut(cols).for_each(|row| row.copy_from_slice(bias));
+        }
+        (dst, ())
+    });
+    repeated
 }
 
 /// The start of a matrix whose columns are shared out among threads.
@@ -220,6 +280,8 @@ mod tests {
                 assert_eq!(matmul_new(&mut fresh, lhs, rhs), &one[..]);
                 let mut many = vec![1.0; m * n];
                 matmul_parallel(&mut many, lhs, rhs, true);
+                let bias = vec![1.0; n];
+                assert_eq!((affine(lhs, rhs, Some(&bias)), affine(lhs, rhs, None)), (many.clone(), one.clone()));
                 for ((a, b), c) in one.iter().zip(&expected).zip(&many) {
                     assert!((a - b).abs() < 1e-9 && (c - b - 1.0).abs() < 1e-9, "{m}x{k}x{n}: {a} {b} {c}");
                 }

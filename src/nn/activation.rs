@@ -1,11 +1,11 @@
 //! Element-wise functions without parameters.
 
 use super::Layer;
+use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::Tape;
 use crate::kernel::activation::{Function, backward, forward};
-use crate::kernel::{Real, dispatch, read, slice};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use crate::kernel::{Real, dispatch, read};
+use candle_core::{Result, Tensor};
 
 /// Element-wise functions without parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -30,39 +30,31 @@ impl Layer for Activation {
                 Self::Gelu => ((xs / std::f64::consts::SQRT_2)?.erf()? + 1.0)? * (xs / 2.0)?,
             };
         }
-        let op = ActivationOp(match self {
-            Self::Tanh => Function::Tanh,
-            Self::Relu => Function::Relu,
-            Self::Gelu => Function::Gelu,
-        });
-        let xs = xs.contiguous()?;
-        if tape.is_recording() { xs.apply_op1(op) } else { xs.apply_op1_no_bwd(&op) }
+        on_graph(self, xs, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
     }
 }
 
-struct ActivationOp(Function);
-
-impl CustomOp1 for ActivationOp {
-    fn name(&self) -> &'static str {
-        "dpsgd-activation"
-    }
-
-    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn run<T: Real>(op: &ActivationOp, xs: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
-            Ok(T::to_cpu_storage_owned(forward::<T>(slice(xs, layout)?, op.0)))
+impl Pull for Activation {
+    fn pull(&self, xs: &Tensor, wanted: bool, _tape: &Tape) -> Result<Pulled> {
+        fn outputs<T: Real>(xs: &Tensor, function: Function) -> Result<Tensor> {
+            Tensor::from_vec(read(xs, |xs: &[T]| Ok(forward(xs, function)))?, xs.shape(), xs.device())
         }
-        Ok((dispatch!(xs.dtype(), run(self, xs, layout))?, layout.shape().clone()))
-    }
-
-    fn bwd(&self, xs: &Tensor, ys: &Tensor, cotangent: &Tensor) -> Result<Option<Tensor>> {
-        fn run<T: Real>(op: &ActivationOp, values: &Tensor, cotangent: &Tensor) -> Result<Tensor> {
-            let out = read(values, |values: &[T]| read(&cotangent.contiguous()?, |g| Ok(backward(values, g, op.0))))?;
+        fn cotangents<T: Real>(values: &Tensor, cotangent: &Tensor, function: Function) -> Result<Tensor> {
+            let out = read(values, |values: &[T]| read(cotangent, |g| Ok(backward(values, g, function))))?;
             Tensor::from_vec(out, values.shape(), values.device())
         }
-        if !xs.track_op() {
-            return Ok(None);
-        }
-        let values = if self.0.looks_at_inputs() { xs } else { ys };
-        Ok(Some(dispatch!(ys.dtype(), run(self, values, cotangent))?))
+        let function = match self {
+            Self::Tanh => Function::Tanh,
+            Self::Relu => Function::Relu,
+            Self::Gelu => Function::Gelu,
+        };
+        let ys = dispatch!(xs.dtype(), outputs(xs, function))?;
+        let values = if function.looks_at_inputs() { xs.clone() } else { ys.clone() };
+        let back = move |g: Tensor| Ok(Some(dispatch!(values.dtype(), cotangents(&values, &g, function))?));
+        Ok(Pulled::new(ys, xs, wanted, back))
     }
 }

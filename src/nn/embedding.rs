@@ -1,10 +1,11 @@
 //! Embedding: a row of a table for every token.
 
 use super::Layer;
+use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::{Cotangent, Rule, Table, Tape, Tokens, check_parameter};
 use crate::kernel::scatter::Spread;
-use crate::kernel::{Real, dispatch, slice};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use crate::kernel::{Real, dispatch, read};
+use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
 /// What may be chosen about an embedding.
@@ -71,18 +72,35 @@ impl Embedding {
     }
 }
 
-impl Layer for Embedding {
-    fn forward(&self, ids: &Tensor, tape: &Tape) -> Result<Tensor> {
+impl Embedding {
+    fn table(&self, ids: &Tensor) -> Result<(Table, Shape)> {
         let (vocabulary, dim) = self.embeddings.dims2()?;
         let tokens = Tokens::new("embedding", ids, vocabulary)?;
         let shape: Vec<usize> = ids.dims().iter().copied().chain([dim]).collect();
-        let table = Table { tokens, dim, padding: self.config.padding_index, spread: Spread::Each };
+        Ok((Table { tokens, dim, padding: self.config.padding_index, spread: Spread::Each }, Shape::from(shape)))
+    }
+}
+
+impl Layer for Embedding {
+    fn forward(&self, ids: &Tensor, tape: &Tape) -> Result<Tensor> {
         if tape.uses_kernels(self.embeddings.device()) {
-            return look_up(&self.embeddings, table, Shape::from(shape), tape);
+            return on_graph(self, ids, tape);
         }
+        let (table, shape) = self.table(ids)?;
         let weight = if tape.is_recording() { self.embeddings.detach() } else { self.embeddings.clone() };
         let ys = weight.index_select(&table.tokens.flat(weight.device())?, 0)?.reshape(shape)?;
         tapped(&self.embeddings, table, ys, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        self.embeddings.device().is_cpu().then_some(self)
+    }
+}
+
+impl Pull for Embedding {
+    fn pull(&self, ids: &Tensor, _wanted: bool, tape: &Tape) -> Result<Pulled> {
+        let (table, shape) = self.table(ids)?;
+        look_up(&self.embeddings, table, shape, ids, tape)
     }
 }
 
@@ -105,10 +123,18 @@ pub(super) fn check_table(table: &Tensor, padding: Option<u32>, layer: &str) -> 
 }
 
 /// The outputs by the CPU kernels.
-pub(super) fn look_up(weight: &Tensor, table: Table, shape: Shape, tape: &Tape) -> Result<Tensor> {
-    let op = LookupOp { weight: weight.clone(), table, shape, tape: tape.clone() };
-    let contiguous = weight.contiguous()?;
-    if tape.is_recording() { contiguous.apply_op1(op) } else { contiguous.apply_op1_no_bwd(&op) }
+pub(super) fn look_up(weight: &Tensor, table: Table, shape: Shape, ids: &Tensor, tape: &Tape) -> Result<Pulled> {
+    fn rows<T: Real>(weight: &Tensor, table: &Table, shape: Shape) -> Result<Tensor> {
+        let rows = read(&weight.contiguous()?, |weight: &[T]| Ok(table.lookup().gather(weight)))?;
+        Tensor::from_vec(rows, shape, weight.device())
+    }
+    let ys = dispatch!(weight.dtype(), rows(weight, &table, shape))?;
+    let (weight, trains, tape) = (weight.clone(), tape.trains([weight]), tape.clone());
+    Ok(Pulled::new(ys, ids, trains, move |cotangent| {
+        tape.record(&weight, Rule::Table(table), Cotangent::Given(cotangent));
+        // Tokens are no numbers: nothing before them is trained.
+        Ok(None)
+    }))
 }
 
 /// The outputs of the portable path, tapped if the tape records.
@@ -119,33 +145,6 @@ pub(super) fn tapped(weight: &Tensor, table: Table, ys: Tensor, tape: &Tape) -> 
     let (ys, cotangent) = tape.tap(&ys)?;
     tape.record(weight, Rule::Table(table), cotangent);
     Ok(ys)
-}
-
-/// The look-up as an operation over the table, which gets no gradient from autograd; the ids ride along.
-struct LookupOp {
-    weight: Tensor,
-    table: Table,
-    shape: Shape,
-    tape: Tape,
-}
-
-impl CustomOp1 for LookupOp {
-    fn name(&self) -> &'static str {
-        "dpsgd-embedding"
-    }
-
-    fn cpu_fwd(&self, weight: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn run<T: Real>(op: &LookupOp, weight: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
-            Ok(T::to_cpu_storage_owned(op.table.lookup().gather::<T>(slice(weight, layout)?)))
-        }
-        Ok((dispatch!(self.weight.dtype(), run(self, weight, layout))?, self.shape.clone()))
-    }
-
-    fn bwd(&self, _weight: &Tensor, _ys: &Tensor, cotangent: &Tensor) -> Result<Option<Tensor>> {
-        let cotangent = Cotangent::Given(cotangent.contiguous()?);
-        self.tape.record(&self.weight, Rule::Table(self.table.clone()), cotangent);
-        Ok(None)
-    }
 }
 
 #[cfg(test)]

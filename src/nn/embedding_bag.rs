@@ -2,6 +2,7 @@
 
 use super::Layer;
 use super::embedding::{INIT, check_table, look_up, tapped};
+use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::{Table, Tape, Tokens};
 use crate::kernel::scatter::Spread;
 use candle_core::{Result, Shape, Tensor, bail};
@@ -65,27 +66,45 @@ impl EmbeddingBag {
     }
 }
 
-impl Layer for EmbeddingBag {
-    fn forward(&self, ids: &Tensor, tape: &Tape) -> Result<Tensor> {
+impl EmbeddingBag {
+    fn table(&self, ids: &Tensor) -> Result<Table> {
         let (vocabulary, dim) = self.embeddings.dims2()?;
-        let [batch, bag] = *ids.dims() else {
+        if ids.rank() != 2 {
             bail!("embedding bag: ids of shape {:?}, and the layer takes (batch, bag)", ids.dims())
-        };
+        }
         let spread = match self.config.mode {
             BagMode::Sum => Spread::Sum,
             BagMode::Mean => Spread::Mean,
         };
         let tokens = Tokens::new("embedding bag", ids, vocabulary)?;
-        let table = Table { tokens, dim, padding: self.config.padding_index, spread };
+        Ok(Table { tokens, dim, padding: self.config.padding_index, spread })
+    }
+}
+
+impl Layer for EmbeddingBag {
+    fn forward(&self, ids: &Tensor, tape: &Tape) -> Result<Tensor> {
         if tape.uses_kernels(self.embeddings.device()) {
-            return look_up(&self.embeddings, table, Shape::from((batch, dim)), tape);
+            return on_graph(self, ids, tape);
         }
+        let (table, (batch, bag)) = (self.table(ids)?, ids.dims2()?);
         let weight = if tape.is_recording() { self.embeddings.detach() } else { self.embeddings.clone() };
         let (device, dtype) = (weight.device(), weight.dtype());
-        let rows = weight.index_select(&table.tokens.flat(device)?, 0)?.reshape((batch, bag, dim))?;
+        let rows = weight.index_select(&table.tokens.flat(device)?, 0)?.reshape((batch, bag, table.dim))?;
         let share = Tensor::from_vec(table.lookup().shares(), (batch, bag, 1), device)?.to_dtype(dtype)?;
         let ys = rows.broadcast_mul(&share)?.sum(1)?;
         tapped(&self.embeddings, table, ys, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        self.embeddings.device().is_cpu().then_some(self)
+    }
+}
+
+impl Pull for EmbeddingBag {
+    fn pull(&self, ids: &Tensor, _wanted: bool, tape: &Tape) -> Result<Pulled> {
+        let table = self.table(ids)?;
+        let shape = Shape::from((ids.dim(0)?, table.dim));
+        look_up(&self.embeddings, table, shape, ids, tape)
     }
 }
 

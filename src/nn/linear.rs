@@ -1,13 +1,14 @@
 //! Linear layer: `y = x w^T + b` at every position.
 
-use super::{Layer, trained_or_first};
+use super::Layer;
+use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::{Bias, Cotangent, Inputs, Rule, Tape, Weight, check_parameter};
-use crate::kernel::matmul::{View, matmul_parallel};
+use crate::kernel::matmul::{View, affine, repeated};
 use crate::kernel::thin::{self, MOST_OUTPUTS};
-use crate::kernel::{Real, dispatch, read, slice};
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use crate::kernel::{Real, dispatch, read};
+use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// A linear layer. Its weight is `(out, in)` and its bias `(out)`, as in candle-nn and PyTorch.
 ///
@@ -64,6 +65,14 @@ impl Linear {
         self.bias.as_ref()
     }
 
+    /// How many positions an example has in `xs`.
+    fn positions(&self, xs: &Tensor) -> Result<usize> {
+        match (xs.dims(), self.weight.dim(1)?) {
+            ([_, positions @ .., last], d) if *last == d => Ok(positions.iter().product()),
+            (other, d) => bail!("linear: inputs of shape {other:?}, and the layer takes (batch, .., {d})"),
+        }
+    }
+
     fn rule(&self, inputs: Inputs, positions: usize, tape: &Tape) -> Weight {
         let (p, d) = (self.weight.dims()[0], self.weight.dims()[1]);
         let route = tape.engine().route;
@@ -106,103 +115,70 @@ impl Linear {
 
 impl Layer for Linear {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
-        let (rank, d) = (xs.rank(), self.weight.dim(1)?);
-        if rank < 2 || xs.dim(rank - 1)? != d {
-            bail!("linear: inputs of shape {:?}, and the layer takes (batch, .., {d})", xs.dims());
-        }
-        let positions = xs.dims()[1..rank - 1].iter().product();
-        if !tape.uses_kernels(xs.device()) {
-            return self.portable(xs, positions, tape);
-        }
-        let op = LinearOp { layer: self.clone(), tape: tape.clone(), positions, input_norms: OnceLock::new() };
-        let xs = xs.contiguous()?;
-        let operand = trained_or_first(&self.weight, self.bias.as_ref());
-        if tape.is_recording() { xs.apply_op2(operand, op) } else { xs.apply_op2_no_bwd(operand, &op) }
+        let positions = self.positions(xs)?;
+        if tape.uses_kernels(xs.device()) { on_graph(self, xs, tape) } else { self.portable(xs, positions, tape) }
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
     }
 }
 
 /// From so many inputs on, an example no longer stays in the first cache until it is measured.
 const LONG: usize = 1024;
 
-/// The layer as an operation over (inputs, a parameter). The parameter only tells autograd that there is something to come
-/// back for; weight and bias ride along.
-struct LinearOp {
-    layer: Linear,
-    tape: Tape,
-    positions: usize,
-    /// Of few outputs and one position, by the forward pass.
-    input_norms: OnceLock<Arc<Vec<f64>>>,
+impl Pull for Linear {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        let positions = self.positions(xs)?;
+        let (ys, input_norms) = dispatch!(self.weight.dtype(), outputs(self, xs, positions))?;
+        let needed = wanted || tape.trains(self.bias.iter().chain([&self.weight]));
+        let (layer, tape, inputs) = (self.clone(), tape.clone(), xs.clone());
+        Ok(Pulled::new(ys, xs, needed, move |cotangent| {
+            let rule = Weight { input_norms, ..layer.rule(Inputs::Rows(inputs.clone()), positions, &tape) };
+            layer.record(rule, inputs.rank(), Cotangent::Given(cotangent.clone()), &tape);
+            if !wanted {
+                return Ok(None);
+            }
+            let weight = &layer.weight;
+            Ok(Some(dispatch!(weight.dtype(), input_cotangent(&cotangent, weight, inputs.shape()))?))
+        }))
+    }
 }
 
-impl LinearOp {
-    fn output<T: Real>(&self, xs: &[T]) -> Result<CpuStorage> {
-        let (p, d) = self.layer.weight.dims2()?;
-        let n = xs.len() / d.max(1);
-        let mut ys = vec![T::default(); n * p];
-        if let Some(bias) = &self.layer.bias {
-            read(&bias.contiguous()?, |bias: &[T]| {
-                ys.chunks_exact_mut(p.max(1)).for_each(|ys| ys.copy_from_slice(bias));
-                Ok(())
-            })?;
-        }
-        read(&self.layer.weight.contiguous()?, |weight: &[T]| {
-            if self.positions == 1 && (1..=MOST_OUTPUTS).contains(&p) && d >= LONG {
-                // Inputs are most of what is read: read once, they are multiplied and measured.
-                let _ = self.input_norms.set(Arc::new(thin::forward(xs, weight, &mut ys, p, d)));
-                return Ok(());
-            }
-            matmul_parallel(&mut ys, View::row_major(xs, n, d), View::row_major(weight, p, d).t(), true);
-            Ok(())
-        })?;
-        Ok(T::to_cpu_storage_owned(ys))
+/// Upper bounds on the norms of the inputs of every example.
+type InputNorms = Option<Arc<Vec<f64>>>;
+
+/// The output, and the norms of the inputs where they cost nothing more.
+fn outputs<T: Real>(layer: &Linear, xs: &Tensor, positions: usize) -> Result<(Tensor, InputNorms)> {
+    let (p, d) = layer.weight.dims2()?;
+    let mut shape = xs.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = p;
     }
+    let bias = layer.bias.as_ref().map(Tensor::to_vec1::<T>).transpose()?;
+    let weight = layer.weight.contiguous()?;
+    let (ys, norms) = read(xs, |xs: &[T]| {
+        read(&weight, |weight| {
+            let n = shape[..shape.len() - 1].iter().product();
+            if positions == 1 && (1..=MOST_OUTPUTS).contains(&p) && d >= LONG {
+                // Inputs are most of what is read: read once, they are multiplied and measured.
+                let mut ys = repeated(bias.as_deref(), n, p);
+                let norms = thin::forward(xs, weight, &mut ys, p, d);
+                return Ok((ys, Some(Arc::new(norms))));
+            }
+            Ok((affine(View::row_major(xs, n, d), View::row_major(weight, p, d).t(), bias.as_deref()), None))
+        })
+    })?;
+    Ok((Tensor::from_vec(ys, shape, xs.device())?, norms))
 }
 
 fn input_cotangent<T: Real>(cotangent: &Tensor, weight: &Tensor, shape: &Shape) -> Result<Tensor> {
     let (p, d) = weight.dims2()?;
-    let xs = read(&cotangent.contiguous()?, |g: &[T]| {
+    let xs = read(cotangent, |g: &[T]| {
         read(&weight.contiguous()?, |weight| {
             let n = g.len() / p.max(1);
-            let mut xs = vec![T::default(); n * d];
-            matmul_parallel(&mut xs, View::row_major(g, n, p), View::row_major(weight, p, d), false);
-            Ok(xs)
+            Ok(affine(View::row_major(g, n, p), View::row_major(weight, p, d), None))
         })
     })?;
     Tensor::from_vec(xs, shape, cotangent.device())
-}
-
-impl CustomOp2 for LinearOp {
-    fn name(&self) -> &'static str {
-        "dpsgd-linear"
-    }
-
-    fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn run<T: Real>(op: &LinearOp, xs: &CpuStorage, xl: &Layout) -> Result<CpuStorage> {
-            op.output::<T>(slice(xs, xl)?)
-        }
-        let mut shape = xl.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.layer.weight.dim(0)?;
-        }
-        let dtype = self.layer.weight.dtype();
-        Ok((dispatch!(dtype, run(self, xs, xl))?, Shape::from(shape)))
-    }
-
-    fn bwd(
-        &self,
-        xs: &Tensor,
-        _parameter: &Tensor,
-        ys: &Tensor,
-        cotangent: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let given = Cotangent::Given(cotangent.contiguous()?);
-        let rule = self.layer.rule(Inputs::Rows(xs.detach()), self.positions, &self.tape);
-        let rule = Weight { input_norms: self.input_norms.get().cloned(), ..rule };
-        self.layer.record(rule, ys.rank(), given, &self.tape);
-        if !xs.track_op() {
-            return Ok((None, None));
-        }
-        let weight = &self.layer.weight;
-        Ok((Some(dispatch!(weight.dtype(), input_cotangent(cotangent, weight, xs.shape()))?), None))
-    }
 }

@@ -1,5 +1,6 @@
 //! Low-rank adaptation: a frozen linear layer and a trained product of two small ones beside it.
 
+use super::pull::{Chain, Pull, Pulled, on_graph, sum, total};
 use super::{Layer, Linear};
 use crate::grad::Tape;
 use candle_core::{Result, Tensor, bail};
@@ -74,8 +75,32 @@ impl LoraLinear {
 
 impl Layer for LoraLinear {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+        if tape.uses_kernels(xs.device()) {
+            return on_graph(self, xs, tape);
+        }
         let adapted = self.b.forward(&self.a.forward(xs, tape)?, tape)?;
         self.base.forward(xs, tape)? + (adapted * self.scale)?
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
+    }
+}
+
+impl Pull for LoraLinear {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        let (base, adapter) =
+            (self.base.pull(xs, wanted, tape)?, Chain(vec![&self.a, &self.b]).pull(xs, wanted, tape)?);
+        let (ys, scale) = (sum(&base.ys, self.scale, &adapter.ys)?, self.scale);
+        let needed = base.pullback.is_some() || adapter.pullback.is_some();
+        Ok(Pulled::new(ys, xs, needed, move |cotangent| {
+            let scaled = (&cotangent * scale)?;
+            let back = |pulled: Pulled, cotangent| match pulled.pullback {
+                Some(pullback) => pullback.apply(cotangent),
+                None => Ok(None),
+            };
+            total([back(base, cotangent)?, back(adapter, scaled)?])
+        }))
     }
 }
 

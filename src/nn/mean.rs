@@ -1,10 +1,11 @@
 //! The mean over positions.
 
 use super::Layer;
+use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::Tape;
-use crate::kernel::{Real, dispatch, read, slice};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use crate::kernel::memory::{written, zeroed};
+use crate::kernel::{Real, dispatch, read};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 /// The mean over positions: `(batch, positions, ..)` to `(batch, ..)`, with at least one position.
@@ -13,73 +14,63 @@ pub struct Mean;
 
 impl Layer for Mean {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
-        match xs.dims() {
-            [_, positions, ..] if *positions > 0 => {}
-            other => {
-                bail!("mean: inputs of shape {other:?}, and the layer takes (batch, positions, ..) with a position")
-            }
-        }
-        if !tape.uses_kernels(xs.device()) {
-            return xs.mean(1);
-        }
-        let xs = xs.contiguous()?;
-        if tape.is_recording() { xs.apply_op1(MeanOp) } else { xs.apply_op1_no_bwd(&MeanOp) }
+        sizes(xs)?;
+        if tape.uses_kernels(xs.device()) { on_graph(self, xs, tape) } else { xs.mean(1) }
     }
-}
 
-struct MeanOp;
-
-fn means<T: Real>(xs: &CpuStorage, layout: &Layout, positions: usize, size: usize) -> Result<CpuStorage> {
-    let xs = slice::<T>(xs, layout)?;
-    let mut ys = vec![T::default(); xs.len() / positions];
-    let part = T::from_f64(1.0 / positions as f64);
-    ys.par_chunks_mut(size.max(1)).zip(xs.par_chunks((positions * size).max(1))).for_each(|(ys, xs)| {
-        for xs in xs.chunks_exact(ys.len()) {
-            ys.iter_mut().zip(xs).for_each(|(y, x)| *y += *x);
-        }
-        ys.iter_mut().for_each(|y| *y *= part);
-    });
-    Ok(T::to_cpu_storage_owned(ys))
-}
-
-fn spread<T: Real>(cotangent: &Tensor, shape: &Shape, positions: usize, size: usize) -> Result<Tensor> {
-    let mut out = vec![T::default(); shape.elem_count()];
-    let part = T::from_f64(1.0 / positions as f64);
-    read(cotangent, |g: &[T]| {
-        out.par_chunks_mut((positions * size).max(1)).zip(g.par_chunks(size.max(1))).for_each(|(out, g)| {
-            for out in out.chunks_exact_mut(g.len()) {
-                out.iter_mut().zip(g).for_each(|(out, g)| *out = *g * part);
-            }
-        });
-        Ok(())
-    })?;
-    Tensor::from_vec(out, shape, cotangent.device())
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
+    }
 }
 
 /// Positions, and elements of one.
-fn sizes(dims: &[usize]) -> (usize, usize) {
-    (dims[1], dims[2..].iter().product())
+fn sizes(xs: &Tensor) -> Result<(usize, usize)> {
+    match xs.dims() {
+        [_, positions, rest @ ..] if *positions > 0 => Ok((*positions, rest.iter().product())),
+        other => bail!("mean: inputs of shape {other:?}, and the layer takes (batch, positions, ..) with a position"),
+    }
 }
 
-impl CustomOp1 for MeanOp {
-    fn name(&self) -> &'static str {
-        "dpsgd-mean"
+impl Pull for Mean {
+    fn pull(&self, xs: &Tensor, wanted: bool, _tape: &Tape) -> Result<Pulled> {
+        let sizes = sizes(xs)?;
+        let ys = dispatch!(xs.dtype(), means(xs, sizes))?;
+        let shape = xs.shape().clone();
+        Ok(Pulled::new(ys, xs, wanted, move |g| Ok(Some(dispatch!(g.dtype(), spread(&g, shape, sizes))?))))
     }
+}
 
-    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (positions, size) = sizes(layout.dims());
-        let mut shape = layout.dims().to_vec();
-        shape.remove(1);
-        Ok((dispatch!(xs.dtype(), means(xs, layout, positions, size))?, Shape::from(shape)))
-    }
+fn means<T: Real>(xs: &Tensor, (positions, size): (usize, usize)) -> Result<Tensor> {
+    let mut ys = vec![T::default(); xs.elem_count() / positions];
+    let part = T::from_f64(1.0 / positions as f64);
+    read(xs, |xs: &[T]| {
+        ys.par_chunks_mut(size.max(1)).zip(xs.par_chunks((positions * size).max(1))).for_each(|(ys, xs)| {
+            for xs in xs.chunks_exact(ys.len()) {
+                ys.iter_mut().zip(xs).for_each(|(y, x)| *y += *x);
+            }
+            ys.iter_mut().for_each(|y| *y *= part);
+        });
+        Ok(())
+    })?;
+    let shape: Vec<usize> =
+        xs.dims().iter().enumerate().filter(|(axis, _)| *axis != 1).map(|(_, size)| *size).collect();
+    Tensor::from_vec(ys, shape, xs.device())
+}
 
-    fn bwd(&self, xs: &Tensor, _ys: &Tensor, cotangent: &Tensor) -> Result<Option<Tensor>> {
-        if !xs.track_op() {
-            return Ok(None);
-        }
-        let (positions, size) = sizes(xs.dims());
-        Ok(Some(dispatch!(xs.dtype(), spread(&cotangent.contiguous()?, xs.shape(), positions, size))?))
-    }
+fn spread<T: Real>(cotangent: &Tensor, shape: Shape, (positions, size): (usize, usize)) -> Result<Tensor> {
+    let part = T::from_f64(1.0 / positions as f64);
+    let out = read(cotangent, |g: &[T]| {
+        let chunk = positions * size;
+        let (out, _) = written(shape.elem_count(), chunk.max(1), |example, out, (): &mut ()| {
+            let (out, g) = (zeroed(out), &g[example * size..][..size]);
+            for out in out.chunks_exact_mut(size) {
+                out.iter_mut().zip(g).for_each(|(out, g)| *out = *g * part);
+            }
+            (out, ())
+        });
+        Ok(out)
+    })?;
+    Tensor::from_vec(out, shape, cotangent.device())
 }
 
 #[cfg(test)]

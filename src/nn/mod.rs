@@ -17,6 +17,7 @@ mod norm;
 mod parameters;
 mod pool;
 mod positions;
+mod pull;
 mod residual;
 mod rnn;
 
@@ -39,11 +40,13 @@ pub use norm::{
 pub use parameters::Parameters;
 pub use pool::{AvgPool2d, MaxPool2d};
 pub use positions::{Positions, positions};
+pub use pull::{Pull, Pullback, Pulled};
 pub use residual::Residual;
 pub use rnn::{Gru, Last, Lstm, Nonlinearity, RecurrentConfig, Rnn, gru, lstm, rnn};
 
 use crate::grad::Tape;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
+use pull::{Chain, on_graph};
 
 /// Something that maps tensors to tensors, example by example, and records what it must.
 pub trait Layer: Send + Sync {
@@ -52,14 +55,11 @@ pub trait Layer: Send + Sync {
     /// # Errors
     /// When the shape does not fit.
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor>;
-}
 
-/// The operand that ties a layer's operation to autograd's graph: the first parameter, unless it is frozen and the second is
-/// trained.
-fn trained_or_first<'a>(first: &'a Tensor, second: Option<&'a Tensor>) -> &'a Tensor {
-    match second {
-        Some(second) if second.is_variable() && !first.is_variable() => second,
-        _ => first,
+    /// The layer as one that needs no graph on the CPU, if it is. Layers of this crate are; a layer made of tensor operations
+    /// is not, and works all the same.
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        None
     }
 }
 
@@ -70,6 +70,17 @@ pub struct Flatten;
 impl Layer for Flatten {
     fn forward(&self, xs: &Tensor, _tape: &Tape) -> Result<Tensor> {
         xs.flatten_from(1)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
+    }
+}
+
+impl Pull for Flatten {
+    fn pull(&self, xs: &Tensor, wanted: bool, _tape: &Tape) -> Result<Pulled> {
+        let shape = xs.shape().clone();
+        Ok(Pulled::new(xs.flatten_from(1)?, xs, wanted, move |g| Ok(Some(g.reshape(shape)?))))
     }
 }
 
@@ -95,6 +106,28 @@ impl Sequential {
 
 impl Layer for Sequential {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
-        self.layers.iter().try_fold(xs.clone(), |xs, layer| layer.forward(&xs, tape))
+        let (mut rest, mut ys) = (self.layers.as_slice(), xs.clone());
+        while let Some((first, others)) = rest.split_first() {
+            // Layers that need no graph go together, as many as follow one another.
+            let pulls = rest.iter().map_while(|layer| layer.as_pull());
+            let run: Vec<_> = if tape.uses_kernels(ys.device()) { pulls.collect() } else { Vec::new() };
+            (ys, rest) = match run.len() {
+                0 => (first.forward(&ys, tape)?, others),
+                count => (on_graph(&Chain(run), &ys, tape)?, &rest[count..]),
+            };
+        }
+        Ok(ys)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        self.layers.iter().all(|layer| layer.as_pull().is_some()).then_some(self)
+    }
+}
+
+impl Pull for Sequential {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        let layers: Option<_> = self.layers.iter().map(|layer| layer.as_pull()).collect();
+        let Some(layers) = layers else { bail!("sequential: a layer made of tensor operations needs a graph") };
+        Chain(layers).pull(xs, wanted, tape)
     }
 }

@@ -1,11 +1,12 @@
 //! Learned embeddings of positions.
 
 use super::Layer;
+use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::{Bias, Cotangent, Rule, Tape, check_parameter};
-use crate::kernel::{Real, dispatch, slice};
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use crate::kernel::add::sum;
+use crate::kernel::{Real, dispatch, read};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
-use rayon::prelude::*;
 
 /// A learned vector for every position, added to the inputs (Gehring et al. 2017).
 ///
@@ -44,6 +45,15 @@ impl Positions {
         &self.weight
     }
 
+    fn check(&self, xs: &Tensor) -> Result<()> {
+        let (length, embed) = self.weight.dims2()?;
+        if !matches!(xs.dims(), [_, positions, last] if *positions <= length && *last == embed) {
+            let shape = xs.dims();
+            bail!("positions: inputs of shape {shape:?}, and the layer takes (batch, at most {length}, {embed})");
+        }
+        Ok(())
+    }
+
     /// Records cotangents `(batch, length embed)`.
     fn record(&self, cotangent: Cotangent, tape: &Tape) {
         tape.record(&self.weight, Rule::Bias(Bias { axis: 1 }), cotangent);
@@ -66,54 +76,31 @@ impl Positions {
 
 impl Layer for Positions {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
-        let (length, embed) = self.weight.dims2()?;
-        if !matches!(xs.dims(), [_, positions, last] if *positions <= length && *last == embed) {
-            let shape = xs.dims();
-            bail!("positions: inputs of shape {shape:?}, and the layer takes (batch, at most {length}, {embed})");
+        self.check(xs)?;
+        if tape.uses_kernels(xs.device()) { on_graph(self, xs, tape) } else { self.portable(xs, tape) }
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
+    }
+}
+
+impl Pull for Positions {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        fn sums<T: Real>(xs: &Tensor, weight: &Tensor) -> Result<Tensor> {
+            let size = xs.dims()[1..].iter().product();
+            let ys = read(xs, |xs: &[T]| read(weight, |weight: &[T]| Ok(sum(xs, 1.0, &weight[..size]))))?;
+            Tensor::from_vec(ys, xs.shape(), xs.device())
         }
-        if !tape.uses_kernels(xs.device()) {
-            return self.portable(xs, tape);
-        }
-        let op = PositionsOp { layer: self.clone(), tape: tape.clone() };
-        let (xs, weight) = (xs.contiguous()?, self.weight.contiguous()?);
-        if tape.is_recording() { xs.apply_op2(&weight, op) } else { xs.apply_op2_no_bwd(&weight, &op) }
-    }
-}
-
-/// The layer as an operation over (inputs, weight); autograd gets nothing for the weight.
-struct PositionsOp {
-    layer: Positions,
-    tape: Tape,
-}
-
-fn sums<T: Real>(xs: (&CpuStorage, &Layout), weight: (&CpuStorage, &Layout), size: usize) -> Result<CpuStorage> {
-    let (mut ys, weight) = (slice::<T>(xs.0, xs.1)?.to_vec(), slice::<T>(weight.0, weight.1)?);
-    ys.par_chunks_mut(size.max(1)).for_each(|ys| ys.iter_mut().zip(weight).for_each(|(y, w)| *y += *w));
-    Ok(T::to_cpu_storage_owned(ys))
-}
-
-impl CustomOp2 for PositionsOp {
-    fn name(&self) -> &'static str {
-        "dpsgd-positions"
-    }
-
-    fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, weight: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let size = xl.dims()[1..].iter().product();
-        Ok((dispatch!(self.layer.weight.dtype(), sums((xs, xl), (weight, wl), size))?, xl.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        xs: &Tensor,
-        _weight: &Tensor,
-        _ys: &Tensor,
-        cotangent: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let cotangent = cotangent.contiguous()?;
-        let rows = cotangent.flatten_from(1)?;
-        let missing = self.layer.weight.elem_count() - rows.dim(1)?;
-        self.layer.record(Cotangent::Given(rows.pad_with_zeros(1, 0, missing)?), &self.tape);
-        Ok((xs.track_op().then_some(cotangent), None))
+        self.check(xs)?;
+        let ys = dispatch!(self.weight.dtype(), sums(xs, &self.weight.contiguous()?))?;
+        let (layer, tape) = (self.clone(), tape.clone());
+        Ok(Pulled::new(ys, xs, wanted || tape.trains([&self.weight]), move |cotangent| {
+            let rows = cotangent.flatten_from(1)?;
+            let missing = layer.weight.elem_count() - rows.dim(1)?;
+            layer.record(Cotangent::Given(rows.pad_with_zeros(1, 0, missing)?), &tape);
+            Ok(wanted.then_some(cotangent))
+        }))
     }
 }
 

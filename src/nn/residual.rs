@@ -1,5 +1,6 @@
 //! Residual connections (He et al. 2016).
 
+use super::pull::{Pull, Pulled, on_graph, sum};
 use super::{Layer, Sequential};
 use crate::grad::Tape;
 use candle_core::{Result, Tensor, bail};
@@ -13,16 +14,42 @@ pub struct Residual(
 
 impl Layer for Residual {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
-        let ys = self.0.forward(xs, tape)?;
-        if ys.dims() != xs.dims() {
-            bail!(
-                "residual: outputs of shape {:?} for inputs of shape {:?}, and these are added",
-                ys.dims(),
-                xs.dims()
-            );
+        if tape.uses_kernels(xs.device()) && self.as_pull().is_some() {
+            return on_graph(self, xs, tape);
         }
+        let ys = self.0.forward(xs, tape)?;
+        check(xs, &ys)?;
         xs + ys
     }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        self.0.as_pull().map(|_| self as &dyn Pull)
+    }
+}
+
+impl Pull for Residual {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        let Pulled { ys, pullback } = self.0.pull(xs, wanted, tape)?;
+        check(xs, &ys)?;
+        let needed = wanted || pullback.is_some();
+        Ok(Pulled::new(sum(xs, 1.0, &ys)?, xs, needed, move |cotangent| {
+            let inner = match pullback {
+                Some(pullback) => pullback.apply(cotangent.clone())?,
+                None => None,
+            };
+            Ok(match inner {
+                Some(inner) if wanted => Some(sum(&cotangent, 1.0, &inner)?),
+                _ => wanted.then_some(cotangent),
+            })
+        }))
+    }
+}
+
+fn check(xs: &Tensor, ys: &Tensor) -> Result<()> {
+    if ys.dims() != xs.dims() {
+        bail!("residual: outputs of shape {:?} for inputs of shape {:?}, and these are added", ys.dims(), xs.dims());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod portable;
 
 pub use checkpoint::split_in_proj;
 
+use super::pull::{Pull, on_graph};
 use super::{Layer, Linear};
 use crate::grad::Tape;
 use crate::kernel::attention::Attention;
@@ -149,7 +150,11 @@ impl MultiHeadAttention {
 
 impl Layer for MultiHeadAttention {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
-        self.attend(xs, xs, xs, None, tape)
+        if tape.uses_kernels(xs.device()) { on_graph(self, xs, tape) } else { self.attend(xs, xs, xs, None, tape) }
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
     }
 }
 

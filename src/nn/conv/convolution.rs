@@ -1,10 +1,9 @@
 //! What convolutions over sequences and over images share: everything.
 
 use super::geometry::Geometry;
-use super::op::ConvOp;
 use crate::grad::{Bias, Cotangent, Inputs, Rule, Tape, Weight};
 use crate::kernel::patches::Patches;
-use crate::nn::trained_or_first;
+use crate::nn::pull::on_graph;
 use candle_core::{Result, Shape, Tensor};
 
 /// A convolution over images, of a weight that may lack the axis of the height.
@@ -20,14 +19,11 @@ pub(super) struct Convolution {
 impl Convolution {
     /// `(batch, in, size..)` to `(batch, out, size..)`.
     pub(super) fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
-        let (patches, shape) = self.geometry.over(xs)?;
         if !tape.uses_kernels(xs.device()) {
+            let (patches, shape) = self.geometry.over(xs)?;
             return self.portable(xs, patches, shape, tape);
         }
-        let op = ConvOp { layer: self.clone(), tape: tape.clone(), patches, shape };
-        let xs = xs.contiguous()?;
-        let operand = trained_or_first(&self.weight, self.bias.as_ref());
-        if tape.is_recording() { xs.apply_op2(operand, op) } else { xs.apply_op2_no_bwd(operand, &op) }
+        on_graph(self, xs, tape)
     }
 
     pub(super) fn record(&self, inputs: Inputs, positions: usize, cotangent: Cotangent, tape: &Tape) {

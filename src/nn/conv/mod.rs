@@ -10,6 +10,7 @@ mod tests;
 pub use config::{Conv1dConfig, Conv2dConfig, ConvConfig, Padding};
 
 use super::Layer;
+use super::pull::Pull;
 use crate::grad::{Tape, check_parameter};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
@@ -140,5 +141,9 @@ impl<const D: usize> Conv<D> {
 impl<const D: usize> Layer for Conv<D> {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
         self.0.forward(xs, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(&self.0)
     }
 }

@@ -6,17 +6,16 @@ use crate::grad::{Cotangent, Inputs, Tape};
 use crate::kernel::matmul::{View, matmul};
 use crate::kernel::memory::{written, zeroed};
 use crate::kernel::patches::Patches;
-use crate::kernel::{Real, dispatch, read, slice};
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use crate::kernel::{Real, dispatch, read};
+use crate::nn::pull::{Pull, Pulled};
+use candle_core::{Result, Shape, Tensor};
 
-/// The layer as an operation over (images, a parameter). The parameter only tells autograd that there is something to come
-/// back for; weight and bias ride along.
-pub(super) struct ConvOp {
-    pub(super) layer: Convolution,
-    pub(super) tape: Tape,
-    pub(super) patches: Patches,
+/// A convolution over images of one size.
+struct ConvOp {
+    layer: Convolution,
+    patches: Patches,
     /// Of the output.
-    pub(super) shape: Shape,
+    shape: Shape,
 }
 
 /// The sizes of a convolution's matrix products.
@@ -39,7 +38,7 @@ impl ConvOp {
         Sizes { groups, d, p: out / groups, positions, image: channels * self.patches.height * self.patches.width }
     }
 
-    fn output<T: Real>(&self, xs: &[T], weight: &[T]) -> Result<CpuStorage> {
+    fn output<T: Real>(&self, xs: &[T], weight: &[T]) -> Result<Vec<T>> {
         let s = self.sizes();
         let (size, image) = (s.groups * s.p * s.positions, s.groups * s.image);
         let bias: Option<Vec<T>> = match &self.layer.bias {
@@ -59,7 +58,7 @@ impl ConvOp {
             }
             (ys, ())
         });
-        Ok(T::to_cpu_storage_owned(ys))
+        Ok(ys)
     }
 
     fn images<T: Real>(&self, cotangents: &[T], weight: &[T], batch: usize) -> Result<Vec<T>> {
@@ -85,39 +84,33 @@ impl ConvOp {
     }
 }
 
-fn input_cotangent<T: Real>(op: &ConvOp, xs: &Tensor, weight: &Tensor, cotangent: &Tensor) -> Result<Tensor> {
-    let images = read(cotangent, |g: &[T]| read(&weight.contiguous()?, |weight| op.images(g, weight, xs.dim(0)?)))?;
-    Tensor::from_vec(images, xs.shape(), xs.device())
+fn outputs<T: Real>(op: &ConvOp, xs: &Tensor) -> Result<Tensor> {
+    let ys = read(xs, |xs: &[T]| read(&op.layer.weight.contiguous()?, |weight: &[T]| op.output(xs, weight)))?;
+    Tensor::from_vec(ys, &op.shape, xs.device())
 }
 
-impl CustomOp2 for ConvOp {
-    fn name(&self) -> &'static str {
-        "dpsgd-conv"
-    }
+fn input_cotangent<T: Real>(op: &ConvOp, shape: &Shape, cotangent: &Tensor) -> Result<Tensor> {
+    let weight = op.layer.weight.contiguous()?;
+    let images = read(cotangent, |g: &[T]| read(&weight, |weight| op.images(g, weight, shape.dims()[0])))?;
+    Tensor::from_vec(images, shape, cotangent.device())
+}
 
-    fn cpu_fwd(&self, xs: &CpuStorage, xl: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn run<T: Real>(op: &ConvOp, xs: &CpuStorage, xl: &Layout) -> Result<CpuStorage> {
-            let xs = slice(xs, xl)?;
-            read(&op.layer.weight.contiguous()?, |weight: &[T]| op.output(xs, weight))
-        }
-        let dtype = self.layer.weight.dtype();
-        Ok((dispatch!(dtype, run(self, xs, xl))?, self.shape.clone()))
-    }
-
-    fn bwd(
-        &self,
-        xs: &Tensor,
-        _parameter: &Tensor,
-        _ys: &Tensor,
-        cotangent: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let cotangent = cotangent.contiguous()?;
-        let inputs = Inputs::Images(xs.detach(), self.patches);
-        self.layer.record(inputs, self.patches.positions(), Cotangent::Given(cotangent.clone()), &self.tape);
-        if !xs.track_op() {
-            return Ok((None, None));
-        }
-        let weight = &self.layer.weight;
-        Ok((Some(dispatch!(weight.dtype(), input_cotangent(self, xs, weight, &cotangent))?), None))
+impl Pull for Convolution {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        let (patches, shape) = self.geometry.over(xs)?;
+        let op = ConvOp { layer: self.clone(), patches, shape };
+        let dtype = self.weight.dtype();
+        let ys = dispatch!(dtype, outputs(&op, xs))?;
+        let needed = wanted || tape.trains(self.bias.iter().chain([&self.weight]));
+        let (tape, images) = (tape.clone(), xs.clone());
+        Ok(Pulled::new(ys, xs, needed, move |cotangent| {
+            let shape = images.shape().clone();
+            let (inputs, given) = (Inputs::Images(images, op.patches), Cotangent::Given(cotangent.clone()));
+            op.layer.record(inputs, op.patches.positions(), given, &tape);
+            if !wanted {
+                return Ok(None);
+            }
+            Ok(Some(dispatch!(dtype, input_cotangent(&op, &shape, &cotangent))?))
+        }))
     }
 }

@@ -1,6 +1,7 @@
 //! Group normalisation of channels (Wu and He 2018).
 
 use super::super::Layer;
+use super::super::pull::{Pull, Pulled};
 use super::operation::{Normalisation, check};
 use crate::grad::Tape;
 use crate::kernel::norm::Norm;
@@ -65,8 +66,8 @@ impl GroupNorm {
     }
 }
 
-impl Layer for GroupNorm {
-    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+impl GroupNorm {
+    fn over(&self, xs: &Tensor) -> Result<Normalisation<'_>> {
         let channels = self.num_channels;
         let run = match xs.dims() {
             [_, found, positions @ ..] if *found == channels => positions.iter().product(),
@@ -87,7 +88,23 @@ impl Layer for GroupNorm {
             eps: self.eps,
         };
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        Normalisation { layer: "group norm", weight, bias, axis: 1, norm }.forward(xs, tape)
+        Ok(Normalisation { layer: "group norm", weight, bias, axis: 1, norm })
+    }
+}
+
+impl Layer for GroupNorm {
+    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+        self.over(xs)?.forward(xs, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
+    }
+}
+
+impl Pull for GroupNorm {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        self.over(xs)?.pull(xs, wanted, tape)
     }
 }
 

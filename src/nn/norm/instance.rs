@@ -1,6 +1,7 @@
 //! Instance normalisation of channels (Ulyanov, Vedaldi and Lempitsky 2016).
 
 use super::super::Layer;
+use super::super::pull::{Pull, Pulled};
 use super::operation::{Normalisation, check};
 use crate::grad::Tape;
 use crate::kernel::norm::Norm;
@@ -83,8 +84,8 @@ impl InstanceNorm {
     }
 }
 
-impl Layer for InstanceNorm {
-    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+impl InstanceNorm {
+    fn over(&self, xs: &Tensor) -> Result<Normalisation<'_>> {
         let channels = self.num_channels;
         let run: usize = match xs.dims() {
             [_, found, positions @ ..] if *found == channels => positions.iter().product(),
@@ -99,7 +100,23 @@ impl Layer for InstanceNorm {
         }
         let norm = Norm { rows: channels, parameters: 1, run, shared: false, remove_mean: true, eps: self.eps };
         let (weight, bias) = (self.weight(), self.bias());
-        Normalisation { layer: "instance norm", weight, bias, axis: 1, norm }.forward(xs, tape)
+        Ok(Normalisation { layer: "instance norm", weight, bias, axis: 1, norm })
+    }
+}
+
+impl Layer for InstanceNorm {
+    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+        self.over(xs)?.forward(xs, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
+    }
+}
+
+impl Pull for InstanceNorm {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        self.over(xs)?.pull(xs, wanted, tape)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Layer normalisation over the last axis (Ba, Kiros and Hinton 2016).
 
 use super::super::Layer;
+use super::super::pull::{Pull, Pulled};
 use super::operation::{Normalisation, check};
 use crate::grad::Tape;
 use crate::kernel::norm::Norm;
@@ -126,8 +127,8 @@ fn name(remove_mean: bool) -> &'static str {
     if remove_mean { "layer norm" } else { "rms norm" }
 }
 
-impl Layer for LayerNorm {
-    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+impl LayerNorm {
+    fn over(&self, xs: &Tensor) -> Result<Normalisation<'_>> {
         let (layer, size) = (name(self.remove_mean), self.weight.elem_count());
         let positions = match xs.dims() {
             [_, positions @ .., last] if *last == size => positions.iter().product(),
@@ -142,7 +143,23 @@ impl Layer for LayerNorm {
             eps: self.eps,
         };
         let (weight, bias) = (Some(&self.weight), self.bias.as_ref());
-        Normalisation { layer, weight, bias, axis: xs.rank() - 1, norm }.forward(xs, tape)
+        Ok(Normalisation { layer, weight, bias, axis: xs.rank() - 1, norm })
+    }
+}
+
+impl Layer for LayerNorm {
+    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+        self.over(xs)?.forward(xs, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
+    }
+}
+
+impl Pull for LayerNorm {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        self.over(xs)?.pull(xs, wanted, tape)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::grad::{Bias, Cotangent, Rule, Scale, Tape, check_parameter};
 use crate::kernel::norm::{Cotangents, Moments, Norm, moments};
-use crate::kernel::{Real, dispatch, read, slice};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use crate::kernel::{Real, dispatch, read};
+use crate::nn::pull::{Pull, Pulled, on_graph};
+use candle_core::{Result, Tensor, bail};
 
 /// Refuses what no normalisation over parameters of `size` elements may have.
 ///
@@ -42,22 +42,20 @@ pub(super) struct Normalisation<'a> {
 impl Normalisation<'_> {
     /// The output for `xs`, of the same shape.
     pub(super) fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+        self.check_type(xs)?;
+        if !tape.uses_kernels(xs.device()) {
+            return self.portable(xs, tape);
+        }
+        on_graph(self, xs, tape)
+    }
+
+    fn check_type(&self, xs: &Tensor) -> Result<()> {
         for parameter in self.weight.into_iter().chain(self.bias) {
             if parameter.dtype() != xs.dtype() {
                 bail!("{}: inputs of {:?}, and parameters of {:?}", self.layer, xs.dtype(), parameter.dtype());
             }
         }
-        if !tape.uses_kernels(xs.device()) {
-            return self.portable(xs, tape);
-        }
-        // A parameter the layer does not have is a constant: not a variable, so nothing is recorded for it.
-        let (size, dtype) = (self.norm.scales(), xs.dtype());
-        let weight = self.weight.map_or_else(|| Tensor::ones(size, dtype, xs.device()), Tensor::contiguous)?;
-        let bias = self.bias.map_or_else(|| Tensor::zeros(size, dtype, xs.device()), Tensor::contiguous)?;
-        let xs = xs.contiguous()?;
-        let moments = dispatch!(dtype, moments(&self.norm, &xs))?;
-        let op = NormOp { norm: self.norm, moments, tape: tape.clone() };
-        if tape.is_recording() { xs.apply_op3(&weight, &bias, op) } else { xs.apply_op3_no_bwd(&weight, &bias, &op) }
+        Ok(())
     }
 
     fn portable(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
@@ -93,62 +91,46 @@ impl Normalisation<'_> {
     }
 }
 
-/// The layer as an operation over (inputs, weight, bias). Both parameters are operands, so that the backward runs whenever
-/// one of them is a variable.
-struct NormOp {
-    norm: Norm,
-    moments: Vec<Moments>,
-    tape: Tape,
+impl Pull for Normalisation<'_> {
+    fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {
+        self.check_type(xs)?;
+        let (size, dtype) = (self.norm.scales(), xs.dtype());
+        // A parameter the layer does not have is a constant: not a variable, so nothing is recorded for it.
+        let weight = self.weight.map_or_else(|| Tensor::ones(size, dtype, xs.device()), |weight| Ok(weight.clone()))?;
+        let bias = self.bias.map_or_else(|| Tensor::zeros(size, dtype, xs.device()), |bias| Ok(bias.clone()))?;
+        let moments = dispatch!(dtype, moments(&self.norm, xs))?;
+        let ys = dispatch!(dtype, outputs(&self.norm, xs, &moments, &weight, &bias))?;
+        let (norm, tape, inputs) = (self.norm, tape.clone(), xs.clone());
+        Ok(Pulled::new(ys, xs, wanted || tape.trains([&weight, &bias]), move |cotangent| {
+            let found = dispatch!(dtype, cotangents(&norm, &inputs, &moments, &weight, &cotangent))?;
+            let [inputs, scale, shift] = found;
+            tape.record(&weight, Rule::Scale(Scale::Summed), Cotangent::Given(scale));
+            // Summed over positions already, as the scale's.
+            tape.record(&bias, Rule::Bias(Bias { axis: 1 }), Cotangent::Given(shift));
+            Ok(wanted.then_some(inputs))
+        }))
+    }
 }
 
-impl CustomOp3 for NormOp {
-    fn name(&self) -> &'static str {
-        "dpsgd-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        xs: &CpuStorage,
-        xl: &Layout,
-        weight: &CpuStorage,
-        wl: &Layout,
-        bias: &CpuStorage,
-        bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        type Operand<'a> = (&'a CpuStorage, &'a Layout);
-        fn run<T: Real>(op: &NormOp, xs: Operand<'_>, weight: Operand<'_>, bias: Operand<'_>) -> Result<CpuStorage> {
-            let (xs, weight, bias) = (slice::<T>(xs.0, xs.1)?, slice(weight.0, weight.1)?, slice(bias.0, bias.1)?);
-            Ok(T::to_cpu_storage_owned(op.norm.forward(xs, &op.moments, weight, bias)))
-        }
-        Ok((dispatch!(xs.dtype(), run(self, (xs, xl), (weight, wl), (bias, bl)))?, xl.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        xs: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _ys: &Tensor,
-        cotangent: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [inputs, scale, shift] = dispatch!(xs.dtype(), cotangents(self, xs, weight, &cotangent.contiguous()?))?;
-        if weight.is_variable() {
-            self.tape.record(weight, Rule::Scale(Scale::Summed), Cotangent::Given(scale));
-        }
-        if bias.is_variable() {
-            // Summed over positions already, as the scale's.
-            self.tape.record(bias, Rule::Bias(Bias { axis: 1 }), Cotangent::Given(shift));
-        }
-        Ok((xs.track_op().then_some(inputs), None, None))
-    }
+fn outputs<T: Real>(norm: &Norm, xs: &Tensor, moments: &[Moments], weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
+    let ys =
+        read(xs, |xs: &[T]| read(&weight, |weight| read(&bias, |bias| Ok(norm.forward(xs, moments, weight, bias)))))?;
+    Tensor::from_vec(ys, xs.shape(), xs.device())
 }
 
 /// The cotangents of the inputs, and every example's gradients `(batch, size)` of scale and shift.
-fn cotangents<T: Real>(op: &NormOp, xs: &Tensor, weight: &Tensor, cotangent: &Tensor) -> Result<[Tensor; 3]> {
-    let batch = xs.dim(0)?;
+fn cotangents<T: Real>(
+    norm: &Norm,
+    xs: &Tensor,
+    moments: &[Moments],
+    weight: &Tensor,
+    cotangent: &Tensor,
+) -> Result<[Tensor; 3]> {
+    let (batch, weight) = (xs.dim(0)?, weight.contiguous()?);
     let Cotangents { inputs, scale, shift } = read(xs, |xs: &[T]| {
-        read(weight, |weight| read(cotangent, |g| Ok(op.norm.backward(batch, xs, &op.moments, weight, g))))
+        read(&weight, |weight| read(cotangent, |g| Ok(norm.backward(batch, xs, moments, weight, g))))
     })?;
-    let gradient = |values| Tensor::from_vec(values, (batch, op.norm.scales()), xs.device());
+    let gradient = |values| Tensor::from_vec(values, (batch, norm.scales()), xs.device());
     Ok([Tensor::from_vec(inputs, xs.shape(), xs.device())?, gradient(scale)?, gradient(shift)?])
 }

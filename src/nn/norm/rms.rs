@@ -1,6 +1,7 @@
 //! Root-mean-square normalisation over the last axis (Zhang and Sennrich 2019).
 
 use super::super::Layer;
+use super::super::pull::Pull;
 use super::layer::{LayerNorm, LayerNormConfig, layer_norm};
 use crate::grad::Tape;
 use candle_core::{Result, Tensor};
@@ -46,5 +47,9 @@ impl RmsNorm {
 impl Layer for RmsNorm {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
         self.0.forward(xs, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        self.0.as_pull()
     }
 }

@@ -7,9 +7,12 @@ mod op;
 mod portable;
 
 use super::Layer;
+use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::{Bias, Cotangent, Inputs, Rule, Tape, Weight, check_parameter};
+use crate::kernel::memory::{written, zeroed};
 use crate::kernel::recurrent::Cell;
-use candle_core::{Result, Tensor, bail};
+use crate::kernel::{Real, dispatch, read};
+use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
 /// How a recurrent layer is initialised and named; the fields are those of candle-nn's `LSTMConfig` and `GRUConfig`.
@@ -154,17 +157,29 @@ impl Layer for Lstm {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
         self.0.forward(xs, tape)
     }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(&self.0)
+    }
 }
 
 impl Layer for Gru {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
         self.0.forward(xs, tape)
     }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(&self.0)
+    }
 }
 
 impl Layer for Rnn {
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
         self.0.forward(xs, tape)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(&self.0)
     }
 }
 
@@ -173,11 +188,41 @@ impl Layer for Rnn {
 pub struct Last;
 
 impl Layer for Last {
-    fn forward(&self, xs: &Tensor, _tape: &Tape) -> Result<Tensor> {
-        match xs.dims().get(1) {
-            Some(&time) if time > 0 => xs.narrow(1, time - 1, 1)?.squeeze(1),
-            _ => bail!("last: inputs of shape {:?}, and the layer takes (batch, time, ..) with a time step", xs.dims()),
+    fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+        if tape.uses_kernels(xs.device()) {
+            return on_graph(self, xs, tape);
         }
+        last(xs)
+    }
+
+    fn as_pull(&self) -> Option<&dyn Pull> {
+        Some(self)
+    }
+}
+
+fn last(xs: &Tensor) -> Result<Tensor> {
+    match xs.dims().get(1) {
+        Some(&time) if time > 0 => xs.narrow(1, time - 1, 1)?.squeeze(1),
+        _ => bail!("last: inputs of shape {:?}, and the layer takes (batch, time, ..) with a time step", xs.dims()),
+    }
+}
+
+impl Pull for Last {
+    fn pull(&self, xs: &Tensor, wanted: bool, _tape: &Tape) -> Result<Pulled> {
+        fn padded<T: Real>(last: &Tensor, shape: Shape) -> Result<Tensor> {
+            let (example, size) = (shape.dims()[1..].iter().product(), shape.dims()[2..].iter().product::<usize>());
+            let all = read(last, |last: &[T]| {
+                let (all, _) = written(shape.elem_count(), usize::max(example, 1), |i, all, (): &mut ()| {
+                    let all = zeroed(all);
+                    all[example - size..].copy_from_slice(&last[i * size..][..size]);
+                    (all, ())
+                });
+                Ok(all)
+            })?;
+            Tensor::from_vec(all, shape, last.device())
+        }
+        let (ys, shape) = (last(xs)?.contiguous()?, xs.shape().clone());
+        Ok(Pulled::new(ys, xs, wanted, move |g| Ok(Some(dispatch!(g.dtype(), padded(&g, shape))?))))
     }
 }
 
@@ -233,8 +278,13 @@ impl Recurrent {
     }
 
     fn forward(&self, xs: &Tensor, tape: &Tape) -> Result<Tensor> {
+        self.check(xs)?;
+        if tape.uses_kernels(xs.device()) { on_graph(self, xs, tape) } else { portable::forward(self, xs, tape) }
+    }
+
+    fn check(&self, xs: &Tensor) -> Result<()> {
         match *xs.dims() {
-            [_, time, d] if time > 0 && d == self.w_ih.dim(1)? => {}
+            [_, time, d] if time > 0 && d == self.w_ih.dim(1)? => Ok(()),
             _ => bail!(
                 "{}: inputs of shape {:?}, and the layer takes (batch, time, {}) with at least one time step",
                 self.cell.name(),
@@ -242,7 +292,6 @@ impl Recurrent {
                 self.w_ih.dim(1)?
             ),
         }
-        if tape.uses_kernels(xs.device()) { op::forward(self, xs, tape) } else { portable::forward(self, xs, tape) }
     }
 
     /// Leaves the records of the parameters that are variables: each with the inputs of its product and the cotangents of
