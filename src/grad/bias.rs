@@ -32,6 +32,19 @@ impl Bias {
     }
 }
 
+/// The sum of the rows of `(batch, size)`.
+pub(super) fn sum_of_all(rows: &Tensor) -> Result<Tensor> {
+    fn on_cpu<T: Real>(rows: &Tensor) -> Result<Tensor> {
+        let size = rows.dim(1)?;
+        let sum = read(rows, |rows: &[T]| Ok(sums_of_runs(rows, 1, size, 1)))?;
+        Tensor::from_vec(sum, size, rows.device())
+    }
+    if rows.device().is_cpu() && rows.rank() == 2 {
+        return dispatch!(rows.dtype(), on_cpu(&rows.contiguous()?));
+    }
+    rows.sum(0)
+}
+
 /// The sums over all axes but the batch and `axis`, each example on one thread.
 fn sums_on_cpu<T: Real>(axis: usize, cotangents: &Tensor) -> Result<Tensor> {
     let (batch, size) = (cotangents.dim(0)?, cotangents.dim(axis)?);

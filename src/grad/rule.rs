@@ -3,6 +3,7 @@
 //! A rule knows what its layer left behind; with the cotangents of the layer's output it measures every example's gradient,
 //! forms it, or adds the gradients up with weights.
 
+use super::bias::sum_of_all;
 use super::weight::sum_of_rows;
 use super::{Bias, Scale, Table, Weight};
 use candle_core::{Result, Tensor};
@@ -51,8 +52,8 @@ impl Rule {
     pub(crate) fn total(&self, cotangents: &Tensor) -> Result<Tensor> {
         match self {
             Self::Weight(weight) => weight.total(cotangents),
-            Self::Bias(bias) => bias.instantiate(cotangents)?.sum(0),
-            Self::Scale(scale) => scale.instantiate(cotangents)?.sum(0),
+            Self::Bias(bias) => sum_of_all(&bias.instantiate(cotangents)?),
+            Self::Scale(scale) => sum_of_all(&scale.instantiate(cotangents)?),
             Self::Table(table) => table.weighted_sum(cotangents, &vec![1.0; cotangents.dim(0)?]),
         }
     }

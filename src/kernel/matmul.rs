@@ -1,6 +1,6 @@
 //! Matrix products on strided views, through `gemm`.
 
-use super::memory::{written, zeroed};
+use super::memory::{copies, written, zeroed};
 use super::{Real, norm_bound, norm_of, to_f64};
 use crate::profile;
 use candle_core::DType;
@@ -140,8 +140,7 @@ pub(crate) fn affine<T: Real>(lhs: View<'_, T>, rhs: View<'_, T>, bias: Option<&
     let (product, _) = written(m * n, (rows * n).max(1), |i, dst, (): &mut ()| {
         let lhs = lhs.rows(i * rows, dst.len() / n);
         let Some(bias) = bias else { return (matmul_new(dst, lhs, rhs), ()) };
-        let dst = zeroed(dst);
-        dst.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
+        let dst = copies(dst, bias);
         matmul(dst, lhs, rhs, true);
         (dst, ())
     });
@@ -151,12 +150,9 @@ pub(crate) fn affine<T: Real>(lhs: View<'_, T>, rhs: View<'_, T>, bias: Option<&
 /// `bias`, or zeros, `rows` times, with `cols` elements each.
 pub(crate) fn repeated<T: Real>(bias: Option<&[T]>, rows: usize, cols: usize) -> Vec<T> {
     const ROWS: usize = 64;
-    let (repeated, _) = written(rows * cols, (ROWS * cols).max(1), |_, dst, (): &mut ()| {
-        let dst = zeroed(dst);
-        if let Some(bias) = bias {
-            dst.chunks_exact_mut(cols).for_each(|row| row.copy_from_slice(bias));
-        }
-        (dst, ())
+    let (repeated, _) = written(rows * cols, (ROWS * cols).max(1), |_, dst, (): &mut ()| match bias {
+        Some(bias) => (copies(dst, bias), ()),
+        None => (zeroed(dst), ()),
     });
     repeated
 }

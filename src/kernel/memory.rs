@@ -57,6 +57,19 @@ pub(crate) fn zeroed<T: Real>(slice: &mut [MaybeUninit<T>]) -> &mut [T] {
     unsafe { &mut *(std::ptr::from_mut(slice) as *mut [T]) }
 }
 
+/// The slice with copies of `row` one after another, the last one cut off where the slice ends.
+pub(crate) fn copies<'s, T: Real>(slice: &'s mut [MaybeUninit<T>], row: &[T]) -> &'s mut [T] {
+    assert!(!row.is_empty() || slice.is_empty(), "copies of nothing");
+    for chunk in slice.chunks_mut(row.len().max(1)) {
+        chunk.iter_mut().zip(row).for_each(|(element, value)| {
+            element.write(*value);
+        });
+    }
+    // SAFETY: chunks are no longer than the row, so every element has just been written, and `MaybeUninit<T>` lies in memory as `T`
+    // does.
+    unsafe { &mut *(std::ptr::from_mut(slice) as *mut [T]) }
+}
+
 /// The slice with the values rounded to its type; there are as many.
 pub(crate) fn rounded<'s, T: Real>(slice: &'s mut [MaybeUninit<T>], values: &[f64]) -> &'s mut [T] {
     assert_eq!(slice.len(), values.len(), "values to round");
@@ -88,6 +101,13 @@ mod tests {
         });
         assert_eq!((values, sizes), (vec![0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0], vec![4, 4, 2]));
         assert!(written::<f64, (), _>(0, 4, |_, chunk, ()| (zeroed(chunk), ())).0.is_empty());
+    }
+
+    #[test]
+    fn rows_are_copied_to_the_end() {
+        let mut five = [MaybeUninit::new(9.0); 5];
+        assert_eq!(copies(&mut five, &[1.0, 2.0]), [1.0, 2.0, 1.0, 2.0, 1.0]);
+        assert!(copies::<f32>(&mut [], &[]).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `(p, d)`. With groups the channels of both are cut into equal parts that do not mix, and the gradient is the stack
 //! `(groups p, d)`. Linear layers have one group; the inputs of a convolution are patches of its image.
 
-use super::matmul::{View, matmul, matmul_new, matmul_parallel};
+use super::matmul::{View, affine, matmul, matmul_new, matmul_parallel};
 use super::memory::{written, zeroed};
 use super::patches::Patches;
 use super::rows::row_norms;
@@ -184,13 +184,12 @@ impl<'a, T: Real> Outer<'a, T> {
     /// The sum over examples of the gradients `(groups p, d)`, in the element type: for training without privacy.
     pub(crate) fn total(&self) -> Vec<T> {
         let _time = profile::time(Part::Sums);
-        let mut total = vec![T::default(); self.size()];
         if let Inputs::Rows(rows) = self.inputs {
             let n = self.batch * self.positions;
             let g = View::row_major(self.cotangents, n, self.p).t();
-            matmul_parallel(&mut total, g, View::row_major(rows, n, self.d), false);
-            return total;
+            return affine(g, View::row_major(rows, n, self.d), None);
         }
+        let mut total = vec![T::default(); self.size()];
         let examples: Vec<usize> = (0..self.batch).collect();
         let sums = examples.par_chunks(EXAMPLES_PER_SUM).map_init(Vec::new, |scratch, examples| {
             let mut sum = vec![T::default(); self.size()];

@@ -5,7 +5,7 @@ use super::{Row, dense, numbers, shifted};
 use candle_core::{DType, Device, Result, Tensor};
 use dpsgd::grad::Tape;
 use dpsgd::nn::{
-    Activation, BagMode, Conv2d, Conv2dConfig, Embedding, EmbeddingBagConfig, EmbeddingConfig, Layer, Linear,
+    Activation, BagMode, Conv2d, Conv2dConfig, Embedding, EmbeddingBagConfig, EmbeddingConfig, Layer, Linear, Residual,
     Sequential, conv2d, embedding, embedding_bag, linear, linear_no_bias, lora_linear,
 };
 
@@ -39,6 +39,29 @@ fn shared() -> Vec<Row> {
                 Ok(Box::new(Twice(layer)))
             },
             oracle: |var, xs| dense(xs, var, "")?.broadcast_mul(&dense(&xs.mean_keepdim(1)?, var, "")?),
+        },
+        Row {
+            name: "layers with operations of candle between them",
+            shape: &[3, 6],
+            build: |vb| {
+                // Without a way back of its own: autograd's graph leads through it.
+                struct Wave;
+                impl Layer for Wave {
+                    fn forward(&self, xs: &Tensor, _: &Tape) -> Result<Tensor> {
+                        xs.sin()
+                    }
+                }
+                let inner = Sequential::new().add(linear(6, 6, vb.pp("inner"))?).add(Wave);
+                let outer = Sequential::new().add(Activation::Tanh).add(linear(6, 6, vb.pp("outer"))?);
+                let network = Sequential::new().add(linear(6, 6, vb.pp("first"))?).add(Activation::Tanh).add(Wave);
+                Ok(Box::new(network.add(Residual(inner)).add(Residual(outer)).add(linear(6, 2, vb.pp("last"))?)))
+            },
+            oracle: |var, xs| {
+                let xs = dense(xs, var, "first.")?.tanh()?.sin()?;
+                let xs = (dense(&xs, var, "inner.")?.sin()? + xs)?;
+                let xs = (dense(&xs.tanh()?, var, "outer.")? + xs)?;
+                dense(&xs, var, "last.")
+            },
         },
         Row {
             name: "convolution used twice",
