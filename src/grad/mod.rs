@@ -1,6 +1,6 @@
 //! The per-example engine: one forward, one backward, and every example's gradient norm.
 //!
-//! A layer's forward is an operation whose backward hands what the layer's rule needs to the [`Tape`] and gives
+//! A layer's way back ([`crate::nn::Pull`]) hands what the layer's rule needs to the [`Tape`] and gives
 //! autograd nothing for its parameters. So one backward pass through a batch leaves on the tape, for every parameter,
 //! the records from which per-example norms and any weighted sum of per-example gradients follow; and a parameter that
 //! still has a gradient in autograd's store was not covered by a rule.

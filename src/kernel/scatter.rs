@@ -4,6 +4,7 @@
 //! them, in f64 and in the order of positions, and both norms and weighted sums call it: a norm is the norm of exactly the
 //! numbers that a sum multiplies by the example's weight.
 
+use super::memory::{written, zeroed};
 use super::{Real, norm_bound, to_f64};
 use crate::profile::{self, Part};
 use candle_core::WithDType;
@@ -85,19 +86,22 @@ impl Lookup<'_> {
         let _time = profile::time(Part::Lookups);
         let row = |id: u32| &table[id as usize * self.dim..][..self.dim];
         if self.spread == Spread::Each {
-            let mut out = vec![T::default(); self.ids.len() * self.dim];
-            out.par_chunks_mut(ROWS * self.dim).zip(self.ids.par_chunks(ROWS)).for_each(|(out, ids)| {
+            let (out, _) = written(self.ids.len() * self.dim, ROWS * self.dim, |i, out, (): &mut ()| {
+                let out = zeroed(out);
+                let ids = &self.ids[i * ROWS..];
                 out.chunks_exact_mut(self.dim).zip(ids).for_each(|(out, id)| out.copy_from_slice(row(*id)));
+                (out, ())
             });
             return out;
         }
-        let mut out = vec![T::default(); self.batch * self.dim];
-        out.par_chunks_mut(self.dim).enumerate().for_each(|(example, out)| {
+        let (out, _) = written(self.batch * self.dim, self.dim, |example, out, (): &mut ()| {
+            let out = zeroed(out);
             for id in self.of(example).iter().filter(|id| !self.is_filler(**id)) {
                 out.iter_mut().zip(row(*id)).for_each(|(out, x)| *out += *x);
             }
             let scale = <T as WithDType>::from_f64(self.scale(example));
             out.iter_mut().for_each(|out| *out *= scale);
+            (out, ())
         });
         out
     }

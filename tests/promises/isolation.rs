@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use dpsgd::Error;
 use dpsgd::grad::{Engine, Kernels, Tape, probe_isolation};
 use dpsgd::model::{Architecture, Classifier, Model};
-use dpsgd::nn::{Layer, Linear, Parameters, embedding, linear};
+use dpsgd::nn::{Layer, Linear, Parameters, Pull, Pulled, Sequential, embedding, linear};
 use dpsgd::seed::Key;
 
 fn probe<M: Model>(build: impl FnOnce(VarBuilder<'static>) -> M, kernels: Kernels) -> dpsgd::Result<()> {
@@ -168,4 +168,43 @@ fn a_loss_that_is_not_per_example_is_refused() {
     }
     let refusal = probe(|vb| Mean(linear(6, 2, vb).unwrap()), Kernels::Auto).unwrap_err().to_string();
     assert!(refusal.contains("one loss per example"), "{refusal}");
+}
+
+#[test]
+fn ways_back_of_somebody_elses_layers_are_not_trusted() {
+    /// Maps the batch in the forward pass and its cotangent on the way back, if there is one.
+    struct Leading(fn(&Tensor) -> Result<Tensor>, Option<fn(&Tensor) -> Result<Tensor>>);
+    impl Layer for Leading {
+        fn forward(&self, xs: &Tensor, _: &Tape) -> Result<Tensor> {
+            (self.0)(xs)
+        }
+        fn as_pull(&self) -> Option<&dyn Pull> {
+            Some(self)
+        }
+    }
+    impl Pull for Leading {
+        fn pull(&self, xs: &Tensor, wanted: bool, _: &Tape) -> Result<Pulled> {
+            let back = self.1;
+            let needed = wanted && back.is_some();
+            Ok(Pulled::new((self.0)(xs)?, xs, needed, move |g| back.map(|back| back(&g)).transpose()))
+        }
+    }
+    let refusal = |layer: Leading| {
+        let build = |vb: VarBuilder<'static>| {
+            let network = Sequential::new().add(linear(6, 4, vb.pp("first")).unwrap()).add(layer);
+            Classifier::new(network.add(linear(4, 3, vb.pp("last")).unwrap()))
+        };
+        probe(build, Kernels::Auto)
+    };
+    let (same, mixed): (fn(&Tensor) -> _, fn(&Tensor) -> _) =
+        (|xs| Ok(xs.clone()), |xs| xs.broadcast_sub(&xs.mean_keepdim(0)?));
+    refusal(Leading(same, Some(same))).unwrap();
+    for (forward, back) in [(mixed, same), (same, mixed)] {
+        let mixing = refusal(Leading(forward, Some(back)));
+        assert!(matches!(mixing, Err(Error::NotIsolated { .. })), "{mixing:?}");
+    }
+    let none = refusal(Leading(same, None));
+    assert!(matches!(&none, Err(Error::Uncovered { parameter, .. }) if parameter == "first.bias"), "{none:?}");
+    let other = refusal(Leading(same, Some(|g| g.flatten_all()))).unwrap_err().to_string();
+    assert!(other.contains("shape [4] for inputs of [1, 4]"), "{other}");
 }
