@@ -1,5 +1,22 @@
 //! Which vector instructions the processor has, found out at run time: builds are portable.
 
+/// Asks for the elements to be in the second cache soon. They are read later all the same, or not at all: only time depends on it.
+#[inline(always)]
+pub(crate) fn prefetch<T>(elements: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        /// Bytes that come together.
+        const LINE: usize = 64;
+        for line in elements.chunks((LINE / size_of::<T>().max(1)).max(1)) {
+            // SAFETY: every processor of the target has SSE, and a prefetch reads nothing that a program could see.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = elements;
+}
+
 /// The instructions a kernel may use. Kernels give the same bits with all of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Instructions {

@@ -173,7 +173,8 @@ fn a_loss_that_is_not_per_example_is_refused() {
 #[test]
 fn ways_back_of_somebody_elses_layers_are_not_trusted() {
     /// Maps the batch in the forward pass and its cotangent on the way back, if there is one.
-    struct Leading(fn(&Tensor) -> Result<Tensor>, Option<fn(&Tensor) -> Result<Tensor>>);
+    struct Leading(Map, Option<Map>);
+    type Map = fn(&Tensor) -> Result<Tensor>;
     impl Layer for Leading {
         fn forward(&self, xs: &Tensor, _: &Tape) -> Result<Tensor> {
             (self.0)(xs)
@@ -196,8 +197,8 @@ fn ways_back_of_somebody_elses_layers_are_not_trusted() {
         };
         probe(build, Kernels::Auto)
     };
-    let (same, mixed): (fn(&Tensor) -> _, fn(&Tensor) -> _) =
-        (|xs| Ok(xs.clone()), |xs| xs.broadcast_sub(&xs.mean_keepdim(0)?));
+    let same: Map = |xs| Ok(xs.clone());
+    let mixed: Map = |xs| xs.broadcast_sub(&xs.mean_keepdim(0)?);
     refusal(Leading(same, Some(same))).unwrap();
     for (forward, back) in [(mixed, same), (same, mixed)] {
         let mixing = refusal(Leading(forward, Some(back)));
