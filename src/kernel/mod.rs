@@ -10,6 +10,7 @@ pub(crate) mod attention;
 pub(crate) mod blocks;
 pub(crate) mod chacha;
 pub(crate) mod cross_entropy;
+pub(crate) mod direct;
 pub(crate) mod instructions;
 pub(crate) mod matmul;
 pub(crate) mod memory;
@@ -28,7 +29,7 @@ pub(crate) mod ziggurat;
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 
 /// The element types the kernels are written for.
-pub(crate) trait Real: WithDType + num_traits::Float + std::iter::Sum + Default {
+pub(crate) trait Real: direct::Lanes + WithDType + num_traits::Float + std::iter::Sum + Default {
     /// Half the distance from one to the next number: the relative error of one rounding.
     const UNIT_ROUNDOFF: f64;
     /// Norms whose products of four neither overflow nor lose digits to underflow that their roundings would not lose.

@@ -4,6 +4,7 @@
 //! `(p, d)`. With groups the channels of both are cut into equal parts that do not mix, and the gradient is the stack
 //! `(groups p, d)`. Linear layers have one group; the inputs of a convolution are patches of its image.
 
+use super::direct::{Direct, Scratch};
 use super::matmul::{View, affine, matmul, matmul_new, matmul_parallel};
 use super::memory::{written, zeroed};
 use super::patches::Patches;
@@ -78,18 +79,35 @@ impl<'a, T: Real> Outer<'a, T> {
         }
     }
 
+    /// The convolution whose gradients these are, and its pixels, where that is cheaper without patches.
+    fn direct(&self) -> Option<(Direct, &'a [T])> {
+        let Inputs::Images { pixels, patches } = self.inputs else { return None };
+        let direct = Direct::to_gradients::<T>(patches, self.groups, self.d / patches.area(), self.p)?;
+        (self.batch > 0).then_some((direct, pixels))
+    }
+
+    /// Of all examples' pixels, those of some, and their cotangents.
+    fn some(&self, pixels: &'a [T], first: usize, count: usize) -> (&'a [T], &'a [T]) {
+        let (image, g) = (pixels.len() / self.batch, self.cotangents.len() / self.batch);
+        (&pixels[first * image..][..count * image], &self.cotangents[first * g..][..count * g])
+    }
+
     /// Every example's gradient `(batch, groups p d)`, and what `see` finds in it while it is in cache.
     pub(crate) fn instantiate<R: Send>(&self, see: impl Fn(&[T]) -> R + Sync) -> (Vec<T>, Vec<R>) {
         if self.size() == 0 {
             return (Vec::new(), (0..self.batch).map(|_| see(&[])).collect());
         }
-        written(self.batch * self.size(), self.size(), |example, out, scratch: &mut Vec<T>| {
-            let gradient = if self.groups == 1 {
-                matmul_new(out, self.g(example, 0), self.a(example, 0, scratch))
+        let (direct, size) = (self.direct(), self.size());
+        written(self.batch * size, size, |example, out, (scratch, patches): &mut (Scratch<T>, Vec<T>)| {
+            let gradient = if let Some((direct, pixels)) = &direct {
+                let (image, g) = self.some(pixels, example, 1);
+                direct.gradient(image, g, out, scratch)
+            } else if self.groups == 1 {
+                matmul_new(out, self.g(example, 0), self.a(example, 0, patches))
             } else {
                 let out = zeroed(out);
                 for (group, out) in out.chunks_exact_mut(self.p * self.d).enumerate() {
-                    matmul(out, self.g(example, group), self.a(example, group, scratch), false);
+                    matmul(out, self.g(example, group), self.a(example, group, patches), false);
                 }
                 out
             };
@@ -190,12 +208,17 @@ impl<'a, T: Real> Outer<'a, T> {
             return affine(g, View::row_major(rows, n, self.d), None);
         }
         let mut total = vec![T::default(); self.size()];
-        let examples: Vec<usize> = (0..self.batch).collect();
-        let sums = examples.par_chunks(EXAMPLES_PER_SUM).map_init(Vec::new, |scratch, examples| {
+        let (direct, examples): (_, Vec<usize>) = (self.direct(), (0..self.batch).collect());
+        let memory = <(Scratch<T>, Vec<T>)>::default;
+        let sums = examples.par_chunks(EXAMPLES_PER_SUM).map_init(memory, |(scratch, patches), examples| {
+            if let (Some((direct, pixels)), Some(first)) = (&direct, examples.first()) {
+                let (images, g) = self.some(pixels, *first, examples.len());
+                return direct.sum(images, g, scratch);
+            }
             let mut sum = vec![T::default(); self.size()];
             for &example in examples {
                 for (group, sum) in sum.chunks_exact_mut(self.p * self.d).enumerate() {
-                    matmul(sum, self.g(example, group), self.a(example, group, scratch), true);
+                    matmul(sum, self.g(example, group), self.a(example, group, patches), true);
                 }
             }
             sum

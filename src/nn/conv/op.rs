@@ -1,8 +1,9 @@
-//! The convolution on the CPU: products of weights and patches, image by image.
+//! The convolution on the CPU: without patches where that is cheaper, otherwise products of weights and patches, image by image.
 
 use super::convolution::Convolution;
 use super::geometry::Geometry;
 use crate::grad::{Cotangent, Inputs, Tape};
+use crate::kernel::direct::Direct;
 use crate::kernel::matmul::{View, matmul};
 use crate::kernel::memory::{written, zeroed};
 use crate::kernel::patches::Patches;
@@ -45,6 +46,10 @@ impl ConvOp {
             Some(bias) => Some(read(&bias.contiguous()?, |bias: &[T]| Ok(bias.to_vec()))?),
             None => None,
         };
+        let Geometry { channels, groups, .. } = self.layer.geometry;
+        if let Some(direct) = Direct::to_outputs::<T>(self.patches, groups, channels, s.p) {
+            return Ok(direct.outputs(xs, weight, bias.as_deref()));
+        }
         let (ys, _) = written(self.shape.elem_count(), size.max(1), |example, ys, scratch| {
             let (ys, image) = (zeroed(ys), &xs[example * image..][..image]);
             if let Some(bias) = &bias {
@@ -64,6 +69,10 @@ impl ConvOp {
     fn images<T: Real>(&self, cotangents: &[T], weight: &[T], batch: usize) -> Result<Vec<T>> {
         let s = self.sizes();
         let (size, image) = (s.groups * s.p * s.positions, s.groups * s.image);
+        let Geometry { channels, groups, .. } = self.layer.geometry;
+        if let Some(direct) = Direct::to_inputs::<T>(self.patches, groups, channels, s.p) {
+            return Ok(direct.inputs(cotangents, weight));
+        }
         let (images, _) = written(batch * image, image.max(1), |example, images, scratch| {
             let (images, g) = (zeroed(images), &cotangents[example * size..][..size]);
             for group in 0..s.groups {
