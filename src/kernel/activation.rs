@@ -29,10 +29,14 @@ const CHUNK: usize = 1 << 14;
 pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
     let _time = profile::time(Part::Activations);
     let each = |(ys, xs): (&mut [T], &[T])| match function {
-        Function::Tanh => {
-            ys.copy_from_slice(xs);
-            T::tanh_of(ys);
-        }
+        Function::Tanh => pulp::Arch::new().dispatch(
+            #[inline(always)]
+            move || {
+                for (y, x) in once(ys).iter_mut().zip(xs) {
+                    *y = x.hyperbolic_tangent();
+                }
+            },
+        ),
         Function::Relu => pulp::Arch::new().dispatch(
             #[inline(always)]
             move || {
@@ -90,44 +94,32 @@ pub(crate) fn backward<T: Real>(values: &[T], cotangents: &[T], function: Functi
     out
 }
 
-/// tanh of every element in f32, within 4 units in the last place: t/(t + 2) with t = e^{2|x|} - 1.
+/// tanh x in f32, within 4 units in the last place: t/(t + 2) with t = e^{2|x|} - 1.
 ///
 /// No branch and no fused operation: every instruction set gives the same bits.
-pub(super) fn tanh_f32(values: &mut [f32]) {
+#[inline(always)]
+pub(super) fn tanh_f32(x: f32) -> f32 {
     /// From here on tanh rounds to 1.
     const MOST: f32 = 9.02;
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        move || {
-            for value in once(values) {
-                let size = value.abs();
-                let (power, small) = exponential(2.0 * if size > MOST { MOST } else { size });
-                let t = power * small + (power - 1.0);
-                // NaN: `size > MOST` is false, and everything after is NaN.
-                let tanh = if size > MOST { 1.0 } else { t / (t + 2.0) };
-                *value = tanh.copysign(*value);
-            }
-        },
-    );
+    let size = x.abs();
+    let (power, small) = exponential(2.0 * if size > MOST { MOST } else { size });
+    let t = power * small + (power - 1.0);
+    // NaN: `size > MOST` is false, and everything after is NaN.
+    let tanh = if size > MOST { 1.0 } else { t / (t + 2.0) };
+    tanh.copysign(x)
 }
 
-/// The logistic function 1/(1 + e^-x) of every element in f32, within 4 units in the last place down to e^-87.
-pub(super) fn sigmoid_f32(values: &mut [f32]) {
+/// The logistic function 1/(1 + e^-x) in f32, within 4 units in the last place down to e^-87.
+#[inline(always)]
+pub(super) fn logistic_f32(x: f32) -> f32 {
     /// Below minus this the result is e^-MOST, the least ordinary number there is about.
     const MOST: f32 = 87.0;
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        move || {
-            for value in once(values) {
-                let size = value.abs();
-                let (power, small) = exponential(-if size > MOST { MOST } else { size });
-                // e^-|x|, at most 1: neither side overflows or cancels.
-                let e = power + power * small;
-                let s = 1.0 / (1.0 + e);
-                *value = if *value < 0.0 { e * s } else { s };
-            }
-        },
-    );
+    let size = x.abs();
+    let (power, small) = exponential(-if size > MOST { MOST } else { size });
+    // e^-|x|, at most 1: neither side overflows or cancels.
+    let e = power + power * small;
+    let s = 1.0 / (1.0 + e);
+    if x < 0.0 { e * s } else { s }
 }
 
 /// e^x in f32 for x of at most 0, within 2 units in the last place. Below e^-64, which is nothing beside 1, it is 0, so that
@@ -203,12 +195,11 @@ mod tests {
         let ordinary = (1..200_000).map(|k| k as f32 * 1e-4);
         for x in tiny.chain(ordinary) {
             for x in [x, -x] {
-                let mut y = [x];
-                tanh_f32(&mut y);
+                let y = tanh_f32(x);
                 let want = f64::from(x).tanh();
                 let unit = f64::from((want as f32).abs().next_up() - (want as f32).abs());
-                worst = worst.max((f64::from(y[0]) - want).abs() / unit);
-                assert!(y[0].abs() <= 1.0);
+                worst = worst.max((f64::from(y) - want).abs() / unit);
+                assert!(y.abs() <= 1.0);
             }
         }
         assert!(worst < 4.0, "{worst}");
@@ -218,15 +209,13 @@ mod tests {
     fn the_logistic_function_is_within_four_units_of_the_exact_one() {
         let mut worst = 0.0_f64;
         for x in (-860_000..860_000).step_by(7).map(|k| k as f32 * 1e-4) {
-            let mut y = [x];
-            sigmoid_f32(&mut y);
+            let y = logistic_f32(x);
             let want = 1.0 / (1.0 + f64::from(-x).exp());
             let unit = f64::from((want as f32).next_up() - want as f32);
-            worst = worst.max((f64::from(y[0]) - want).abs() / unit);
+            worst = worst.max((f64::from(y) - want).abs() / unit);
         }
         assert!(worst < 4.0, "{worst}");
-        let mut ends = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.0];
-        sigmoid_f32(&mut ends);
+        let ends = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.0].map(logistic_f32);
         assert!(ends[0] == 1.0 && ends[1] < 1e-37 && ends[1] >= 0.0 && ends[2].is_nan() && ends[3] == 0.5, "{ends:?}");
     }
 
@@ -259,8 +248,7 @@ mod tests {
 
     #[test]
     fn ends_and_numbers_that_are_not() {
-        let mut ys = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, 1e-40, f32::NAN];
-        tanh_f32(&mut ys);
+        let ys = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, 1e-40, f32::NAN].map(tanh_f32);
         assert_eq!((ys[0].to_bits(), ys[1].to_bits()), (0, 1 << 31));
         assert_eq!((ys[2], ys[3], ys[4]), (1.0, -1.0, 1e-40));
         assert!(ys[5].is_nan());

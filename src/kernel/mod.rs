@@ -35,11 +35,11 @@ pub(crate) trait Real: direct::Lanes + WithDType + num_traits::Float + std::iter
     /// Norms whose products of four neither overflow nor lose digits to underflow that their roundings would not lose.
     const FOURTH_POWERS: std::ops::Range<f64>;
 
-    /// The hyperbolic tangent of every element, in place.
-    fn tanh_of(values: &mut [Self]);
+    /// The hyperbolic tangent; compilers vectorise it in f32.
+    fn hyperbolic_tangent(self) -> Self;
 
-    /// The logistic function 1 / (1 + e^-x) of every element, in place.
-    fn sigmoid_of(values: &mut [Self]);
+    /// The logistic function 1 / (1 + e^-x); compilers vectorise it in f32.
+    fn logistic(self) -> Self;
 
     /// e^x for x of at most 0; compilers vectorise it in f32.
     fn exp_of_at_most_0(self) -> Self;
@@ -61,12 +61,14 @@ impl Real for f32 {
     const UNIT_ROUNDOFF: f64 = 5.960_464_477_539_063e-8;
     const FOURTH_POWERS: std::ops::Range<f64> = 1e-15..1e15;
 
-    fn tanh_of(values: &mut [Self]) {
-        activation::tanh_f32(values);
+    #[inline(always)]
+    fn hyperbolic_tangent(self) -> Self {
+        activation::tanh_f32(self)
     }
 
-    fn sigmoid_of(values: &mut [Self]) {
-        activation::sigmoid_f32(values);
+    #[inline(always)]
+    fn logistic(self) -> Self {
+        activation::logistic_f32(self)
     }
 
     #[inline(always)]
@@ -100,13 +102,13 @@ impl Real for f64 {
     const UNIT_ROUNDOFF: f64 = 1.110_223_024_625_156_5e-16;
     const FOURTH_POWERS: std::ops::Range<f64> = 1e-70..1e70;
 
-    fn tanh_of(values: &mut [Self]) {
-        values.iter_mut().for_each(|x| *x = x.tanh());
+    fn hyperbolic_tangent(self) -> Self {
+        self.tanh()
     }
 
-    fn sigmoid_of(values: &mut [Self]) {
+    fn logistic(self) -> Self {
         // Where the exponential overflows the result is zero, as it should be.
-        values.iter_mut().for_each(|x| *x = (1.0 + (-*x).exp()).recip());
+        (1.0 + (-self).exp()).recip()
     }
 
     fn exp_of_at_most_0(self) -> Self {

@@ -8,7 +8,8 @@
 //! Everything between reading a value and writing one is in f64: a large mean costs an f32 row no digits, and gradients
 //! are rounded once. An example is the work of one thread, so the number of threads changes no bit.
 
-use super::{Real, read, to_f64};
+use super::memory::{written, zeroed};
+use super::{Real, once, read};
 use crate::profile::{self, Part};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -39,8 +40,9 @@ pub(crate) struct Moments {
 }
 
 impl Moments {
+    #[inline(always)]
     fn normalised<T: Real>(&self, x: T) -> f64 {
-        (to_f64(x) - self.mean) * self.inverse
+        (x.wide() - self.mean) * self.inverse
     }
 }
 
@@ -84,37 +86,71 @@ impl Norm {
     /// Mean and inverse deviation of every row of `xs` `(batch, rows, size)`.
     pub(crate) fn moments<T: Real>(&self, xs: &[T]) -> Vec<Moments> {
         let _time = profile::time(Part::Normalisation);
-        let moments = |row: &[T]| {
-            let count = row.len() as f64;
-            let mean = if self.remove_mean { total(row, |x| x) / count } else { 0.0 };
-            let variance = total(row, |x| (x - mean) * (x - mean)) / count;
-            Moments { mean, inverse: 1.0 / (variance + self.eps).sqrt() }
-        };
-        xs.par_chunks(self.size()).map(moments).collect()
+        let (size, count) = (self.size(), self.rows_of_piece());
+        let mut moments = vec![Moments { mean: 0.0, inverse: 0.0 }; xs.len() / size];
+        moments.par_chunks_mut(count).zip(xs.par_chunks(count * size)).for_each(|(moments, xs)| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                move || {
+                    for (moments, row) in once(moments).iter_mut().zip(xs.chunks_exact(size)) {
+                        *moments = self.moments_of(row);
+                    }
+                },
+            );
+        });
+        moments
+    }
+
+    #[inline(always)]
+    fn moments_of<T: Real>(&self, row: &[T]) -> Moments {
+        let count = row.len() as f64;
+        let mean = if self.remove_mean { total(row, |x| x) / count } else { 0.0 };
+        let variance = total(row, |x| (x - mean) * (x - mean)) / count;
+        Moments { mean, inverse: 1.0 / (variance + self.eps).sqrt() }
+    }
+
+    /// How many rows a thread takes at a time.
+    fn rows_of_piece(&self) -> usize {
+        PIECE.div_ceil(self.size())
     }
 
     /// The outputs for `xs` `(batch, rows, size)`.
     pub(crate) fn forward<T: Real>(&self, xs: &[T], moments: &[Moments], scale: &[T], shift: &[T]) -> Vec<T> {
         let _time = profile::time(Part::Normalisation);
-        let (size, mut ys) = (self.size(), vec![T::default(); xs.len()]);
-        let rows = ys.par_chunks_mut(size).zip(xs.par_chunks(size)).zip(moments).enumerate();
-        rows.for_each(|(row, ((ys, xs), moments))| {
-            let scales = self.scales_of(row % self.rows);
-            let parameters = scale[scales.clone()].iter().zip(&shift[scales]);
-            if self.run == 1 {
-                for ((y, x), (w, b)) in ys.iter_mut().zip(xs).zip(parameters) {
-                    *y = T::from_f64(moments.normalised(*x) * to_f64(*w) + to_f64(*b));
-                }
-                return;
-            }
-            for ((ys, xs), (w, b)) in ys.chunks_exact_mut(self.run).zip(xs.chunks_exact(self.run)).zip(parameters) {
-                let (w, b) = (to_f64(*w), to_f64(*b));
-                for (y, x) in ys.iter_mut().zip(xs) {
-                    *y = T::from_f64(moments.normalised(*x) * w + b);
-                }
-            }
+        let (size, count) = (self.size(), self.rows_of_piece());
+        let (ys, _) = written(xs.len(), count * size, |piece, ys, (): &mut ()| {
+            let ys = zeroed(ys);
+            let (to, first) = (&mut *ys, piece * count);
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                move || {
+                    let rows = once(to).chunks_exact_mut(size).zip(xs[first * size..].chunks_exact(size));
+                    for (row, ((ys, xs), moments)) in rows.zip(&moments[first..]).enumerate() {
+                        let scales = self.scales_of((first + row) % self.rows);
+                        self.forward_row(xs, moments, (&scale[scales.clone()], &shift[scales]), ys);
+                    }
+                },
+            );
+            (ys, ())
         });
         ys
+    }
+
+    #[inline(always)]
+    fn forward_row<T: Real>(&self, xs: &[T], moments: &Moments, (scale, shift): (&[T], &[T]), ys: &mut [T]) {
+        let parameters = scale.iter().zip(shift);
+        if self.run == 1 {
+            for ((y, x), (w, b)) in ys.iter_mut().zip(xs).zip(parameters) {
+                *y = T::from_f64(moments.normalised(*x) * w.wide() + b.wide());
+            }
+            return;
+        }
+        for ((ys, xs), (w, b)) in ys.chunks_exact_mut(self.run).zip(xs.chunks_exact(self.run)).zip(parameters) {
+            let (w, b) = (w.wide(), b.wide());
+            for (y, x) in ys.iter_mut().zip(xs) {
+                *y = T::from_f64(moments.normalised(*x) * w + b);
+            }
+        }
     }
 
     /// The cotangents of `batch` examples, given those of the outputs.
@@ -142,11 +178,18 @@ impl Norm {
             |scratch, ((inputs, (scales, shifts)), ((xs, cotangents), moments))| {
                 scratch.scale.fill(0.0);
                 scratch.shift.fill(0.0);
-                let given = xs.chunks_exact(self.size()).zip(cotangents.chunks_exact(self.size())).zip(moments);
-                for (row, (inputs, given)) in inputs.chunks_exact_mut(self.size()).zip(given).enumerate() {
-                    let ((xs, cotangents), moments) = given;
-                    self.backward_row(row, (xs, cotangents, moments), scale, scratch, inputs);
-                }
+                let sums = &mut *scratch;
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    move || {
+                        let (inputs, sums) = (once(inputs), once(sums));
+                        let given = xs.chunks_exact(self.size()).zip(cotangents.chunks_exact(self.size())).zip(moments);
+                        for (row, (inputs, given)) in inputs.chunks_exact_mut(self.size()).zip(given).enumerate() {
+                            let ((xs, cotangents), moments) = given;
+                            self.backward_row(row, (xs, cotangents, moments), scale, sums, inputs);
+                        }
+                    },
+                );
                 scales.iter_mut().zip(&scratch.scale).for_each(|(to, sum)| *to = T::from_f64(*sum));
                 shifts.iter_mut().zip(&scratch.shift).for_each(|(to, sum)| *to = T::from_f64(*sum));
             },
@@ -154,6 +197,7 @@ impl Norm {
         found
     }
 
+    #[inline(always)]
     fn backward_row<T: Real>(
         &self,
         row: usize,
@@ -164,24 +208,23 @@ impl Norm {
     ) {
         let scales = self.scales_of(row);
         let Scratch { normalised, weighted, scale: scale_sums, shift: shift_sums } = scratch;
-        let sums = scale_sums[scales.clone()].iter_mut().zip(&mut shift_sums[scales.clone()]).zip(&scale[scales]);
+        let (scale_sums, shift_sums) = (&mut scale_sums[scales.clone()], &mut shift_sums[scales.clone()]);
+        let scale = &scale[scales];
         normalised.iter_mut().zip(xs).for_each(|(to, x)| *to = moments.normalised(*x));
         if self.run == 1 {
-            let values = cotangents.iter().zip(&*normalised).zip(&mut *weighted);
-            for (((g, x), u), ((scale, shift), w)) in values.zip(sums) {
-                let g = to_f64(*g);
-                *scale += g * x;
-                *shift += g;
-                *u = g * to_f64(*w);
-            }
+            // Loops of few operands each: all of them are vectorised.
+            scale_sums.iter_mut().zip(cotangents).zip(&*normalised).for_each(|((sum, g), x)| *sum += g.wide() * x);
+            shift_sums.iter_mut().zip(cotangents).for_each(|(sum, g)| *sum += g.wide());
+            weighted.iter_mut().zip(cotangents).zip(scale).for_each(|((u, g), w)| *u = g.wide() * w.wide());
         } else {
             let run = self.run;
+            let sums = scale_sums.iter_mut().zip(shift_sums).zip(scale);
             let values = normalised.chunks_exact(run).zip(weighted.chunks_exact_mut(run));
             for ((g, (xs, us)), ((scale, shift), w)) in cotangents.chunks_exact(run).zip(values).zip(sums) {
                 *scale += dot(g, xs);
                 *shift += total(g, |g| g);
-                let w = to_f64(*w);
-                us.iter_mut().zip(g).for_each(|(u, g)| *u = to_f64(*g) * w);
+                let w = w.wide();
+                us.iter_mut().zip(g).for_each(|(u, g)| *u = g.wide() * w);
             }
         }
         let count = self.size() as f64;
@@ -200,28 +243,33 @@ impl Scratch {
     }
 }
 
+/// Values a thread takes at a time, of whole rows.
+const PIECE: usize = 1 << 13;
+
 /// Sums are taken in this many strands, which a processor adds side by side; always in the same order.
 const STRANDS: usize = 8;
 
 /// The sum of `f` over the values, in f64.
+#[inline(always)]
 fn total<T: Real>(values: &[T], f: impl Fn(f64) -> f64) -> f64 {
     let mut strands = [0.0; STRANDS];
     let (chunks, rest) = values.as_chunks::<STRANDS>();
     for chunk in chunks {
-        strands.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += f(to_f64(*x)));
+        strands.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += f(x.wide()));
     }
-    strands.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f(to_f64(*x)));
+    strands.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f(x.wide()));
     strands.iter().sum()
 }
 
 /// The sum of products, in f64.
+#[inline(always)]
 fn dot<T: Real>(a: &[T], b: &[f64]) -> f64 {
     let mut strands = [0.0; STRANDS];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<STRANDS>(), b.as_chunks::<STRANDS>());
     for (a, b) in a.iter().zip(b) {
-        strands.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += to_f64(*a) * b);
+        strands.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a.wide() * b);
     }
-    strands.iter_mut().zip(a_rest.iter().zip(b_rest)).for_each(|(sum, (a, b))| *sum += to_f64(*a) * b);
+    strands.iter_mut().zip(a_rest.iter().zip(b_rest)).for_each(|(sum, (a, b))| *sum += a.wide() * b);
     strands.iter().sum()
 }
 

@@ -119,15 +119,14 @@ impl Pull for Windows {
             let pooled = read(xs, |xs: &[T]| Ok(forward(xs, patches, pooling)))?;
             Tensor::from_vec(pooled, &shape, xs.device())
         }
-        fn spread<T: Real>(xs: &Tensor, ys: &Tensor, g: &Tensor, p: &Patches, pooling: Pooling) -> Result<Tensor> {
-            let images = read(xs, |xs: &[T]| read(ys, |ys| read(g, |g| Ok(backward(xs, ys, g, p, pooling)))))?;
+        fn spread<T: Real>(xs: &Tensor, g: &Tensor, patches: &Patches, pooling: Pooling) -> Result<Tensor> {
+            let images = read(xs, |xs: &[T]| read(g, |g| Ok(backward(xs, g, patches, pooling))))?;
             Tensor::from_vec(images, xs.shape(), xs.device())
         }
         let ((patches, shape), pooling) = (self.over(xs)?, self.pooling);
         let ys = dispatch!(xs.dtype(), pooled(xs, &patches, pooling, shape))?;
-        let (images, outputs) = (xs.clone(), ys.clone());
-        Ok(Pulled::new(ys, xs, wanted, move |g| {
-            Ok(Some(dispatch!(images.dtype(), spread(&images, &outputs, &g, &patches, pooling))?))
-        }))
+        let images = xs.clone();
+        let back = move |g: Tensor| Ok(Some(dispatch!(images.dtype(), spread(&images, &g, &patches, pooling))?));
+        Ok(Pulled::new(ys, xs, wanted, back))
     }
 }

@@ -47,7 +47,8 @@ impl Cell {
     /// Numbers kept for the backward step for each hidden unit.
     pub(super) fn kept(self) -> usize {
         match self {
-            Self::Lstm => 6,
+            // The gates and the cell state.
+            Self::Lstm => 5,
             Self::Gru => 5,
             Self::Tanh | Self::Relu => 1,
         }
@@ -55,57 +56,44 @@ impl Cell {
 
     /// Writes the hidden state to `out` and what the backward step needs to `kept`, and moves `state` on: the cell state of an
     /// LSTM, the hidden state of a GRU.
+    ///
+    /// Loops are many and each has few operands: so compilers vectorise them, and all the operands are in the nearest cache.
+    #[inline(always)]
     pub(super) fn forward<T: Real>(self, x: &[T], r: &[T], state: &mut [T], out: &mut [T], kept: &mut [T]) {
         let h = out.len();
         match self {
             Self::Lstm => {
-                let (gates, rest) = kept.split_at_mut(4 * h);
-                let (tanh_c, before) = rest.split_at_mut(h);
-                gates.iter_mut().zip(x).zip(r).for_each(|((gate, x), r)| *gate = *x + *r);
-                T::sigmoid_of(&mut gates[..2 * h]);
-                T::tanh_of(&mut gates[2 * h..3 * h]);
-                T::sigmoid_of(&mut gates[3 * h..]);
+                let (gates, c) = kept.split_at_mut(4 * h);
+                set2(&mut gates[..2 * h], x, r, |_, x, r| (x + r).logistic());
+                set2(&mut gates[2 * h..3 * h], &x[2 * h..], &r[2 * h..], |_, x, r| (x + r).hyperbolic_tangent());
+                set2(&mut gates[3 * h..], &x[3 * h..], &r[3 * h..], |_, x, r| (x + r).logistic());
                 let [i, f, g, o] = parts(gates);
-                before.copy_from_slice(state);
-                for j in 0..h {
-                    state[j] = f[j] * before[j] + i[j] * g[j];
-                }
-                tanh_c.copy_from_slice(state);
-                T::tanh_of(tanh_c);
-                for j in 0..h {
-                    out[j] = o[j] * tanh_c[j];
-                }
+                set3(state, i, f, g, |c, i, f, g| f * c + i * g);
+                c.copy_from_slice(state);
+                set1(out, c, |_, c| c.hyperbolic_tangent());
+                set1(out, o, |tanh_c, o| o * tanh_c);
             }
             Self::Gru => {
                 let (gates, rest) = kept.split_at_mut(2 * h);
                 let (n, rest) = rest.split_at_mut(h);
                 let (r_n, before) = rest.split_at_mut(h);
-                gates.iter_mut().zip(x).zip(r).for_each(|((gate, x), r)| *gate = *x + *r);
-                T::sigmoid_of(gates);
+                set2(gates, x, r, |_, x, r| (x + r).logistic());
                 let [reset, z] = parts(gates);
                 r_n.copy_from_slice(&r[2 * h..]);
-                let x_n = &x[2 * h..];
-                for j in 0..h {
-                    n[j] = x_n[j] + reset[j] * r_n[j];
-                }
-                T::tanh_of(n);
+                set2(n, reset, r_n, |_, reset, r_n| reset * r_n);
+                set1(n, &x[2 * h..], |r, x| (x + r).hyperbolic_tangent());
                 before.copy_from_slice(state);
-                for j in 0..h {
-                    out[j] = (T::one() - z[j]) * n[j] + z[j] * before[j];
-                }
-                state.copy_from_slice(out);
+                set2(state, z, n, |before, z, n| (T::one() - z) * n + z * before);
+                out.copy_from_slice(state);
             }
             Self::Tanh => {
-                out.iter_mut().zip(x).zip(r).for_each(|((out, x), r)| *out = *x + *r);
-                T::tanh_of(out);
-                kept.iter_mut().zip(out).for_each(|(slope, y)| *slope = T::one() - *y * *y);
+                set2(out, x, r, |_, x, r| (x + r).hyperbolic_tangent());
+                set1(kept, out, |_, y| T::one() - y * y);
             }
             Self::Relu => {
-                for j in 0..h {
-                    let sum = x[j] + r[j];
-                    // Asked this way round, NaN stays NaN.
-                    (out[j], kept[j]) = if sum < T::zero() { (T::zero(), T::zero()) } else { (sum, T::one()) };
-                }
+                // Asked this way round, NaN stays NaN.
+                set2(out, x, r, |_, x, r| if x + r < T::zero() { T::zero() } else { x + r });
+                set2(kept, x, r, |_, x, r| if x + r < T::zero() { T::zero() } else { T::one() });
             }
         }
     }
@@ -114,54 +102,92 @@ impl Cell {
     /// touched).
     ///
     /// `d_h` holds the cotangent of `h_t` and is left with the part of that of `h_{t-1}` that does not come through `r`;
-    /// `d_state` carries the cotangent of an LSTM's cell state from step to step.
-    pub(super) fn backward<T: Real>(self, kept: &[T], d_h: &mut [T], d_state: &mut [T], g_x: &mut [T], g_r: &mut [T]) {
+    /// `d_state` carries the cotangent of an LSTM's cell state from step to step, and `before` is what the step before kept;
+    /// nothing at the first.
+    #[inline(always)]
+    pub(super) fn backward<T: Real>(
+        self,
+        (kept, before): (&[T], &[T]),
+        d_h: &mut [T],
+        d_state: &mut [T],
+        g_x: &mut [T],
+        g_r: &mut [T],
+    ) {
         let (h, one) = (d_h.len(), T::one());
         match self {
             Self::Lstm => {
-                let [i, f, g, o, tanh_c, before] = parts(kept);
+                let [i, f, g, o, c] = parts(kept);
                 let [g_i, g_f, g_g, g_o] = parts_mut(g_x);
-                for j in 0..h {
-                    let d_c = d_state[j] + d_h[j] * o[j] * (one - tanh_c[j] * tanh_c[j]);
-                    g_i[j] = d_c * g[j] * i[j] * (one - i[j]);
-                    g_f[j] = d_c * before[j] * f[j] * (one - f[j]);
-                    g_g[j] = d_c * i[j] * (one - g[j] * g[j]);
-                    g_o[j] = d_h[j] * tanh_c[j] * o[j] * (one - o[j]);
-                    d_state[j] = d_c * f[j];
-                    d_h[j] = T::zero();
+                // Computed again: that is less work than to keep it.
+                let tanh_c = g_o;
+                set1(tanh_c, c, |_, c| c.hyperbolic_tangent());
+                set3(d_state, d_h, o, tanh_c, |d_c, d_h, o, tanh_c| d_c + d_h * o * (one - tanh_c * tanh_c));
+                set3(g_i, d_state, g, i, |_, d_c, g, i| d_c * g * i * (one - i));
+                match before {
+                    // The cell state before the first step is zero.
+                    [] => set1(g_f, d_state, |_, d_c| d_c * T::zero()),
+                    before => set2(g_f, d_state, &before[4 * h..], |_, d_c, before| d_c * before),
                 }
+                set1(g_f, f, |g, f| g * f * (one - f));
+                set3(g_g, d_state, i, g, |_, d_c, i, g| d_c * i * (one - g * g));
+                let g_o = tanh_c;
+                set2(g_o, d_h, o, |tanh_c, d_h, o| d_h * tanh_c * o * (one - o));
+                set1(d_state, f, |d_c, f| d_c * f);
+                d_h.fill(T::zero());
             }
             Self::Gru => {
                 let [reset, z, n, r_n, before] = parts(kept);
                 let [x_r, x_z, x_n] = parts_mut(g_x);
                 let [r_r, r_z, r_n_cotangent] = parts_mut(g_r);
-                for j in 0..h {
-                    let d_n = d_h[j] * (one - z[j]) * (one - n[j] * n[j]);
-                    x_r[j] = d_n * r_n[j] * reset[j] * (one - reset[j]);
-                    x_z[j] = d_h[j] * (before[j] - n[j]) * z[j] * (one - z[j]);
-                    x_n[j] = d_n;
-                    r_n_cotangent[j] = d_n * reset[j];
-                    d_h[j] *= z[j];
-                }
+                set3(x_n, d_h, z, n, |_, d_h, z, n| d_h * (one - z) * (one - n * n));
+                set3(x_r, x_n, r_n, reset, |_, d_n, r_n, reset| d_n * r_n * reset * (one - reset));
+                set3(x_z, d_h, before, n, |_, d_h, before, n| d_h * (before - n));
+                set1(x_z, z, |g, z| g * z * (one - z));
+                set2(r_n_cotangent, x_n, reset, |_, d_n, reset| d_n * reset);
+                set1(d_h, z, |d_h, z| d_h * z);
                 r_r.copy_from_slice(x_r);
                 r_z.copy_from_slice(x_z);
             }
             Self::Tanh | Self::Relu => {
-                for j in 0..h {
-                    g_x[j] = d_h[j] * kept[j];
-                    d_h[j] = T::zero();
-                }
+                set2(g_x, d_h, kept, |_, d_h, slope| d_h * slope);
+                d_h.fill(T::zero());
             }
         }
     }
 }
 
+/// Sets every element to `f` of what it was and what lies there in `a`.
+#[inline(always)]
+pub(super) fn set1<T: Copy>(out: &mut [T], a: &[T], f: impl Fn(T, T) -> T) {
+    for (out, a) in out.iter_mut().zip(a) {
+        *out = f(*out, *a);
+    }
+}
+
+/// The same with two slices.
+#[inline(always)]
+fn set2<T: Copy>(out: &mut [T], a: &[T], b: &[T], f: impl Fn(T, T, T) -> T) {
+    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+        *out = f(*out, *a, *b);
+    }
+}
+
+/// The same with three slices.
+#[inline(always)]
+fn set3<T: Copy>(out: &mut [T], a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T, T) -> T) {
+    for (((out, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
+        *out = f(*out, *a, *b, *c);
+    }
+}
+
 /// Equal parts of a slice whose length is a multiple of their number.
+#[inline(always)]
 fn parts<const N: usize, T>(xs: &[T]) -> [&[T]; N] {
     let size = xs.len() / N;
     std::array::from_fn(|part| &xs[part * size..(part + 1) * size])
 }
 
+#[inline(always)]
 fn parts_mut<const N: usize, T>(xs: &mut [T]) -> [&mut [T]; N] {
     let mut chunks = xs.chunks_exact_mut(xs.len() / N);
     std::array::from_fn(|_| chunks.next().unwrap_or_default())

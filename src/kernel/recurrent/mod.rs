@@ -7,9 +7,10 @@ mod cell;
 
 pub(crate) use cell::Cell;
 
-use super::Real;
 use super::matmul::{View, matmul, matmul_parallel};
+use super::{Real, once};
 use crate::profile::{self, Part};
+use cell::set1;
 use rayon::prelude::*;
 
 /// A recurrent layer that starts from zeros.
@@ -83,8 +84,17 @@ impl<'a, T: Real> Recurrence<'a, T> {
 
     /// The transpose of `w_hh` as it lies in memory: a product with it needs no copy, and there is one in every step of time.
     fn transposed_w_hh(&self) -> Vec<T> {
+        /// Rows read side by side, a cache line of each written at a time.
+        const SIDE: usize = 16;
         let (h, width) = (self.hidden, self.width());
-        (0..h * width).map(|i| self.w_hh[i % width * h + i / width]).collect()
+        let mut transposed = vec![T::zero(); h * width];
+        for (block, rows) in self.w_hh.chunks(SIDE * h).enumerate() {
+            for (unit, to) in transposed.chunks_exact_mut(width).enumerate() {
+                let from = rows[unit..].iter().step_by(h);
+                to[block * SIDE..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            }
+        }
+        transposed
     }
 
     /// Runs over inputs `(batch, time, d)`; `keep` says whether a backward pass will follow.
@@ -120,13 +130,19 @@ impl<'a, T: Real> Recurrence<'a, T> {
                 let before = View::strided(&hidden[(t - 1) * h..], n, h, time * h, 1);
                 matmul(recurrent, before, View::row_major(w_hh, h, width), true);
             }
-            let examples =
-                recurrent.chunks_exact(width).zip(state.chunks_exact_mut(h)).zip(kept.chunks_exact_mut(kept_size));
-            for (example, ((r, state), kept)) in examples.enumerate() {
-                let row = example * time + t;
-                let (x, out) = (&projected[row * width..][..width], &mut hidden[row * h..][..h]);
-                self.cell.forward(x, r, state, out, kept);
-            }
+            let (cell, projected, recurrent) = (self.cell, &projected[..], &recurrent[..]);
+            let (state, hidden) = (&mut state[..], &mut hidden[..]);
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                move || {
+                    let states = once(state).chunks_exact_mut(h).zip(once(kept).chunks_exact_mut(kept_size));
+                    for (example, (r, (state, kept))) in recurrent.chunks_exact(width).zip(states).enumerate() {
+                        let row = example * time + t;
+                        let (x, out) = (&projected[row * width..][..width], &mut hidden[row * h..][..h]);
+                        cell.forward(x, r, state, out, kept);
+                    }
+                },
+            );
         }
         kept
     }
@@ -168,14 +184,25 @@ impl<'a, T: Real> Recurrence<'a, T> {
         let Scratch { state, d_h, .. } = scratch;
         zeros(state, n * h);
         zeros(d_h, n * h);
-        for (t, kept) in kept.chunks_exact(n * kept_size).enumerate().rev() {
-            let examples = d_h.chunks_exact_mut(h).zip(state.chunks_exact_mut(h)).zip(kept.chunks_exact(kept_size));
-            for (example, ((d_h, state), kept)) in examples.enumerate() {
-                let row = example * time + t;
-                d_h.iter_mut().zip(&cotangents[row * h..]).for_each(|(d_h, cotangent)| *d_h += *cotangent);
-                let place = row * width..(row + 1) * width;
-                let g_r = of_hidden.get_mut(place.clone()).unwrap_or_default();
-                self.cell.backward(kept, d_h, state, &mut of_inputs[place], g_r);
+        for (t, of_step) in kept.chunks_exact(n * kept_size).enumerate().rev() {
+            let step_before = t.checked_sub(1).map(|t| &kept[t * n * kept_size..]).unwrap_or_default();
+            {
+                let (cell, d_h, state) = (self.cell, &mut d_h[..], &mut state[..]);
+                let (of_inputs, of_hidden) = (&mut *of_inputs, &mut *of_hidden);
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    move || {
+                        let states = once(d_h).chunks_exact_mut(h).zip(state.chunks_exact_mut(h));
+                        for (example, ((d_h, state), kept)) in states.zip(of_step.chunks_exact(kept_size)).enumerate() {
+                            let before = step_before.get(example * kept_size..).unwrap_or_default();
+                            let row = example * time + t;
+                            set1(d_h, &cotangents[row * h..], |d_h, cotangent| d_h + cotangent);
+                            let place = row * width..(row + 1) * width;
+                            let g_r = of_hidden.get_mut(place.clone()).unwrap_or_default();
+                            cell.backward((kept, before), d_h, state, &mut of_inputs[place], g_r);
+                        }
+                    },
+                );
             }
             if t > 0 {
                 let g = if of_hidden.is_empty() { &*of_inputs } else { &*of_hidden };
@@ -207,75 +234,4 @@ fn fill_rows<T: Real>(rows: &mut [T], bias: Option<&[T]>, width: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CELLS: [Cell; 4] = [Cell::Lstm, Cell::Gru, Cell::Tanh, Cell::Relu];
-
-    fn numbers(count: usize, step: usize) -> Vec<f64> {
-        (0..count).map(|i| ((i * step + 5) % 101) as f64 / 101.0 - 0.5).collect()
-    }
-
-    /// Hidden states, cotangents of both parts and of the inputs, for examples `from..to` of a batch.
-    fn run(cell: Cell, from: usize, to: usize) -> [Vec<f64>; 4] {
-        let (time, d, hidden, batch) = (4, 3, 5, to - from);
-        let width = cell.gates() * hidden;
-        let (w_ih, w_hh, bias) = (numbers(width * d, 37), numbers(width * hidden, 29), numbers(width, 23));
-        let (b_ih, b_hh) = (Some(&bias[..]), None);
-        let kernel = Recurrence { cell, time, d, hidden, w_ih: &w_ih, w_hh: &w_hh, b_ih, b_hh };
-        let (xs, cotangents) = (numbers(to * time * d, 17), numbers(to * time * hidden, 13));
-        let Forward { hidden: states, kept } = kernel.forward(&xs[from * time * d..], batch, true);
-        let kept: Vec<&[f64]> = kept.iter().map(Vec::as_slice).collect();
-        let of = kernel.backward(&kept, &cotangents[from * time * hidden..]);
-        let of_xs = kernel.input_cotangents(&of.inputs);
-        [states, of.hidden.unwrap_or_default(), of.inputs, of_xs]
-    }
-
-    #[test]
-    fn an_example_in_a_batch_of_several_blocks_is_as_if_alone() {
-        let batch = 67;
-        assert!(batch > 2 * examples_per_block(batch) && !batch.is_multiple_of(examples_per_block(batch)));
-        for cell in CELLS {
-            let together = run(cell, 0, batch);
-            for example in 0..batch {
-                for (together, alone) in together.iter().zip(run(cell, example, example + 1)) {
-                    let mine = &together[example * alone.len()..];
-                    assert!(mine.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-13), "{cell:?} {example}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_number_of_threads_changes_no_bit() {
-        let with = |threads: usize, cell: Cell| {
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| run(cell, 0, 67))
-        };
-        for cell in CELLS {
-            assert_eq!(with(1, cell), with(3, cell), "{cell:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_kept_for_an_evaluation() {
-        let (weights, xs) = ([0.5], numbers(20, 7));
-        let (w_ih, w_hh) = (&weights[..], &weights[..]);
-        let kernel = Recurrence { cell: Cell::Tanh, time: 2, d: 1, hidden: 1, w_ih, w_hh, b_ih: None, b_hh: None };
-        let (kept, evaluated) = (kernel.forward(&xs, 10, true), kernel.forward(&xs, 10, false));
-        assert_eq!(kept.hidden, evaluated.hidden);
-        assert!(evaluated.kept.iter().all(Vec::is_empty) && kept.kept.iter().map(Vec::len).sum::<usize>() == 20);
-    }
-
-    #[test]
-    fn saturated_gates_are_numbers() {
-        // The largest inputs drive every exponential to zero or infinity.
-        let weights = [1.0f32; 4];
-        let (w_ih, w_hh) = (&weights[..], &weights[..]);
-        let kernel = Recurrence { cell: Cell::Lstm, time: 2, d: 1, hidden: 1, w_ih, w_hh, b_ih: None, b_hh: None };
-        let states = kernel.forward(&[1e30, 1e30, -1e30, -1e30], 2, true);
-        assert!((states.hidden[0] - 1f32.tanh()).abs() < 1e-6 && (states.hidden[1] - 2f32.tanh()).abs() < 1e-6);
-        assert_eq!(states.hidden[2..], [0.0, 0.0]);
-        let kept: Vec<&[f32]> = states.kept.iter().map(Vec::as_slice).collect();
-        assert!(kernel.backward(&kept, &[1.0; 4]).inputs.iter().all(|g| g.is_finite()));
-    }
-}
+mod tests;
