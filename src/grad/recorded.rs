@@ -1,7 +1,7 @@
 //! Per-example gradients read off a tape.
 
 use super::tape::{Cotangent, Record};
-use super::weight::{norms_of_rows, sum_of_rows, zero_unless};
+use super::weight::{Kept, norms_of_rows, zero_unless};
 use super::{Engine, Norms, PerExample, Rule, Tape, Weights, tied};
 use crate::kernel::blocks::CROSSTALK;
 use crate::model::Model;
@@ -22,8 +22,8 @@ pub struct Recorded {
 struct Records {
     var: Var,
     uses: Vec<(Rule, Tensor)>,
-    /// `(batch, size)`, once formed.
-    gradients: Option<Tensor>,
+    /// Once formed.
+    gradients: Option<Kept>,
 }
 
 impl Recorded {
@@ -118,11 +118,11 @@ impl Records {
             });
         }
         let norms = sum.as_ref().map_or(Ok(Vec::new()), norms_of_rows)?;
-        Ok(self.keep(norms, sum))
+        Ok(self.keep(norms, sum.map(Kept::of)))
     }
 
     /// Gradients that were formed replace the records they came from, whose memory is needed no longer.
-    fn keep(&mut self, norms: Vec<f64>, gradients: Option<Tensor>) -> Vec<f64> {
+    fn keep(&mut self, norms: Vec<f64>, gradients: Option<Kept>) -> Vec<f64> {
         if gradients.is_some() {
             self.uses.clear();
         }
@@ -163,7 +163,7 @@ impl Records {
         let kept = Tensor::from_vec(kept, weights.len(), self.var.device())?;
         let only = |tensor: &Tensor| if all { Ok(tensor.clone()) } else { zero_unless(&kept, tensor) };
         if let Some(gradients) = &self.gradients {
-            return Ok(sum_of_rows(&only(gradients)?, weights)?.reshape(self.var.shape())?);
+            return Ok(gradients.weighted_sum(only, weights)?.reshape(self.var.shape())?);
         }
         let mut sum: Option<Tensor> = None;
         for (rule, cotangent) in &self.uses {

@@ -4,7 +4,7 @@
 //! forms it, or adds the gradients up with weights.
 
 use super::bias::sum_of_all;
-use super::weight::sum_of_rows;
+use super::weight::{Kept, sum_of_rows};
 use super::{Bias, Scale, Table, Weight};
 use candle_core::{Result, Tensor};
 
@@ -18,14 +18,15 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    /// Upper bounds on the gradient norms, and the gradients `(batch, size)` if they were formed.
-    pub(crate) fn measure(&self, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Tensor>)> {
-        match self {
-            Self::Weight(weight) => weight.measure(cotangents),
-            Self::Bias(bias) => bias.measure(cotangents),
-            Self::Scale(scale) => scale.measure(cotangents),
-            Self::Table(table) => Ok((table.norms(cotangents)?, None)),
-        }
+    /// Upper bounds on the gradient norms, and the gradients if they were formed.
+    pub(crate) fn measure(&self, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Kept>)> {
+        let (norms, gradients) = match self {
+            Self::Weight(weight) => return weight.measure(cotangents),
+            Self::Bias(bias) => bias.measure(cotangents)?,
+            Self::Scale(scale) => scale.measure(cotangents)?,
+            Self::Table(table) => (table.norms(cotangents)?, None),
+        };
+        Ok((norms, gradients.map(Kept::of)))
     }
 
     /// Every example's gradient, `(batch, size)`.

@@ -5,12 +5,12 @@
 //! itself (instantiated: 2 T p d, kept for the weighted sum, which then costs 2 p d instead of 2 T p d).
 
 use super::tape::Route;
+use crate::kernel::direct::Arrangement;
 use crate::kernel::outer;
 use crate::kernel::patches::Patches;
 use crate::kernel::rows::{row_norms, weighted_rows};
 use crate::kernel::thin::MOST_OUTPUTS;
-use crate::kernel::{Real, dispatch, norm_of, product_bound, read};
-use crate::profile::{self, Part};
+use crate::kernel::{Real, dispatch, product_bound, read};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 use std::sync::Arc;
 
@@ -40,6 +40,34 @@ pub(crate) struct Weight {
     pub(crate) input_norms: Option<Arc<Vec<f64>>>,
 }
 
+/// Every example's gradient, kept until it is known what it counts for.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    /// `(batch, size)`.
+    rows: Tensor,
+    /// The order of the elements, if it is not the parameter's.
+    arrangement: Option<Arrangement>,
+}
+
+impl Kept {
+    /// Gradients `(batch, size)` with their elements in the parameter's order.
+    pub(crate) fn of(rows: Tensor) -> Self {
+        Self { rows, arrangement: None }
+    }
+
+    /// The sum of weight times gradient, in f64 on the CPU, after `select` has taken out what is not to be read.
+    pub(crate) fn weighted_sum(&self, select: impl Fn(&Tensor) -> Result<Tensor>, weights: &[f64]) -> Result<Tensor> {
+        let sum = sum_of_rows(&select(&self.rows)?, weights)?;
+        match self.arrangement {
+            Some(arrangement) => {
+                let undone = read(&sum, |sum: &[f64]| Ok(arrangement.undone(sum)))?;
+                Tensor::from_vec(undone, sum.shape(), &Device::Cpu)
+            }
+            None => Ok(sum),
+        }
+    }
+}
+
 /// Above this many elements the instantiated gradients of a batch are not kept: 256 MiB in f32.
 const KEPT_ELEMENTS: usize = 1 << 26;
 
@@ -64,14 +92,14 @@ impl Weight {
         rows && dtype == DType::F32 && self.p > MOST_OUTPUTS
     }
 
-    /// Upper bounds on the gradient norms, and the gradients `(batch, groups p d)` if they were formed.
-    pub(crate) fn measure(&self, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Tensor>)> {
+    /// Upper bounds on the gradient norms, and the gradients if they were formed.
+    pub(crate) fn measure(&self, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Kept>)> {
         if self.ghost(cotangents.dim(0)?) {
             return Ok((self.ghost_norms(cotangents)?, None));
         }
         if let Inputs::Portable(_) = &self.inputs {
             let gradients = self.instantiate(cotangents)?;
-            return Ok((norms_of_rows(&gradients)?, Some(gradients)));
+            return Ok((norms_of_rows(&gradients)?, Some(Kept::of(gradients))));
         }
         dispatch!(cotangents.dtype(), measure_on_cpu(self, cotangents))
     }
@@ -186,20 +214,16 @@ fn ghost_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Vec<f64
 }
 
 fn instantiate_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Tensor> {
-    let (gradients, _) = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate(|_| ()))?;
+    let gradients = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate())?;
     Tensor::from_vec(gradients, (cotangents.dim(0)?, weight.groups * weight.p * weight.d), cotangents.device())
 }
 
 /// Every gradient is measured while it is in cache.
-fn measure_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Tensor>)> {
-    let (gradients, norms) = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate(measured))?;
+fn measure_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Kept>)> {
+    let (gradients, norms, arrangement) = weight.on_cpu::<T, _>(cotangents, |outer| outer.measure())?;
     let shape = (cotangents.dim(0)?, weight.groups * weight.p * weight.d);
-    Ok((norms, Some(Tensor::from_vec(gradients, shape, cotangents.device())?)))
-}
-
-fn measured<T: Real>(gradient: &[T]) -> f64 {
-    let _time = profile::time(Part::Norms);
-    norm_of(gradient)
+    let rows = Tensor::from_vec(gradients, shape, cotangents.device())?;
+    Ok((norms, Some(Kept { rows, arrangement })))
 }
 
 fn weighted_sum_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor, weights: &[f64]) -> Result<Tensor> {

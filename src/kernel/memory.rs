@@ -48,6 +48,12 @@ pub(crate) fn written<T: Real, S: Default, R: Send>(
     (out, results)
 }
 
+/// As many zeros, written on all threads.
+pub(crate) fn cleared<T: Real>(len: usize) -> Vec<T> {
+    const CHUNK: usize = 1 << 15;
+    written(len, CHUNK, |_, chunk, (): &mut ()| (zeroed(chunk), ())).0
+}
+
 /// The slice with every element zero.
 pub(crate) fn zeroed<T: Real>(slice: &mut [MaybeUninit<T>]) -> &mut [T] {
     slice.iter_mut().for_each(|element| {

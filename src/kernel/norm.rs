@@ -8,7 +8,7 @@
 //! Everything between reading a value and writing one is in f64: a large mean costs an f32 row no digits, and gradients
 //! are rounded once. An example is the work of one thread, so the number of threads changes no bit.
 
-use super::memory::{written, zeroed};
+use super::memory::{cleared, written, zeroed};
 use super::{Real, once, read};
 use crate::profile::{self, Part};
 use candle_core::{Result, Tensor};
@@ -164,9 +164,8 @@ impl Norm {
     ) -> Cotangents<T> {
         let _time = profile::time(Part::Normalisation);
         let (example, scales) = (self.rows * self.size(), self.scales());
-        let zeros = |count| vec![T::default(); count];
-        let mut found =
-            Cotangents { inputs: zeros(xs.len()), scale: zeros(batch * scales), shift: zeros(batch * scales) };
+        let [scale_gradients, shift] = [(); 2].map(|()| cleared(batch * scales));
+        let mut found = Cotangents { inputs: cleared(xs.len()), scale: scale_gradients, shift };
         if xs.is_empty() {
             return found;
         }

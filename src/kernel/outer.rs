@@ -4,13 +4,13 @@
 //! `(p, d)`. With groups the channels of both are cut into equal parts that do not mix, and the gradient is the stack
 //! `(groups p, d)`. Linear layers have one group; the inputs of a convolution are patches of its image.
 
-use super::direct::{Direct, Scratch};
+use super::direct::{Arrangement, Direct, Scratch};
 use super::matmul::{View, affine, matmul, matmul_new, matmul_parallel};
 use super::memory::{written, zeroed};
 use super::patches::Patches;
 use super::rows::row_norms;
 use super::thin::{self, MOST_OUTPUTS};
-use super::{Real, norm_bound, product_bound, to_f64, widen};
+use super::{Real, norm_bound, norm_of, product_bound, to_f64, widen};
 use crate::profile::{self, Part};
 use rayon::prelude::*;
 
@@ -92,16 +92,37 @@ impl<'a, T: Real> Outer<'a, T> {
         (&pixels[first * image..][..count * image], &self.cotangents[first * g..][..count * g])
     }
 
-    /// Every example's gradient `(batch, groups p d)`, and what `see` finds in it while it is in cache.
-    pub(crate) fn instantiate<R: Send>(&self, see: impl Fn(&[T]) -> R + Sync) -> (Vec<T>, Vec<R>) {
+    /// Every example's gradient, `(batch, groups p d)`.
+    pub(crate) fn instantiate(&self) -> Vec<T> {
+        self.formed(self.direct(), false, |_| ()).0
+    }
+
+    /// The same with its elements in another order, if that is cheaper, and an upper bound on the norm of each.
+    pub(crate) fn measure(&self) -> (Vec<T>, Vec<f64>, Option<Arrangement>) {
+        let direct = self.direct();
+        let arrangement = direct.as_ref().and_then(|(direct, _)| direct.arrangement());
+        let (gradients, norms) = self.formed(direct, arrangement.is_some(), |gradient| {
+            let _time = profile::time(Part::Norms);
+            norm_of(gradient)
+        });
+        (gradients, norms, arrangement)
+    }
+
+    /// Every example's gradient, and what `see` finds in it while it is in cache.
+    fn formed<R: Send>(
+        &self,
+        direct: Option<(Direct, &'a [T])>,
+        arranged: bool,
+        see: impl Fn(&[T]) -> R + Sync,
+    ) -> (Vec<T>, Vec<R>) {
         if self.size() == 0 {
             return (Vec::new(), (0..self.batch).map(|_| see(&[])).collect());
         }
-        let (direct, size) = (self.direct(), self.size());
+        let size = self.size();
         written(self.batch * size, size, |example, out, (scratch, patches): &mut (Scratch<T>, Vec<T>)| {
             let gradient = if let Some((direct, pixels)) = &direct {
                 let (image, g) = self.some(pixels, example, 1);
-                direct.gradient(image, g, out, scratch)
+                direct.gradient(arranged, image, g, out, scratch)
             } else if self.groups == 1 {
                 matmul_new(out, self.g(example, 0), self.a(example, 0, patches))
             } else {
@@ -203,11 +224,8 @@ impl<'a, T: Real> Outer<'a, T> {
     pub(crate) fn total(&self) -> Vec<T> {
         let _time = profile::time(Part::Sums);
         if let Inputs::Rows(rows) = self.inputs {
-            let n = self.batch * self.positions;
-            let g = View::row_major(self.cotangents, n, self.p).t();
-            return affine(g, View::row_major(rows, n, self.d), None);
+            return self.total_of_rows(rows);
         }
-        let mut total = vec![T::default(); self.size()];
         let (direct, examples): (_, Vec<usize>) = (self.direct(), (0..self.batch).collect());
         let memory = <(Scratch<T>, Vec<T>)>::default;
         let sums = examples.par_chunks(EXAMPLES_PER_SUM).map_init(memory, |(scratch, patches), examples| {
@@ -223,10 +241,22 @@ impl<'a, T: Real> Outer<'a, T> {
             }
             sum
         });
-        for sum in sums.collect::<Vec<_>>() {
-            total.iter_mut().zip(sum).for_each(|(total, part)| *total += part);
+        added_up(sums.collect(), self.size())
+    }
+
+    /// A tall product with a small result is shared out along the sum, in pieces of a constant length that are added up in order.
+    fn total_of_rows(&self, rows: &[T]) -> Vec<T> {
+        const LARGEST: usize = 1 << 16;
+        const ROWS_PER_SUM: usize = 512;
+        let (n, p, d) = (self.batch * self.positions, self.p, self.d);
+        let product =
+            |cotangents, rows, n| affine(View::row_major(cotangents, n, p).t(), View::row_major(rows, n, d), None);
+        if n < 2 * ROWS_PER_SUM || p * d > LARGEST || p * d == 0 {
+            return product(self.cotangents, rows, n);
         }
-        total
+        let pieces = self.cotangents.par_chunks(ROWS_PER_SUM * p).zip(rows.par_chunks(ROWS_PER_SUM * d));
+        let sums: Vec<Vec<T>> = pieces.map(|(g, rows)| product(g, rows, g.len() / p)).collect();
+        added_up(sums, p * d)
     }
 
     fn weighted_images_product(&self, weights: &[f64]) -> Vec<f64> {
@@ -256,6 +286,16 @@ impl<'a, T: Real> Outer<'a, T> {
         }
         sum
     }
+}
+
+/// The sum of vectors of `size` elements, in their order.
+fn added_up<T: Real>(sums: Vec<Vec<T>>, size: usize) -> Vec<T> {
+    sums.into_iter()
+        .reduce(|mut total, sum| {
+            total.iter_mut().zip(sum).for_each(|(total, part)| *total += part);
+            total
+        })
+        .unwrap_or_else(|| vec![T::default(); size])
 }
 
 #[cfg(test)]

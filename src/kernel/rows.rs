@@ -1,5 +1,6 @@
 //! Rows of per-example numbers: weighted, summed and measured.
 
+use super::instructions::prefetch;
 use super::memory::{written, zeroed};
 use super::{Real, norms_of, once};
 use crate::profile::{self, Part};
@@ -16,7 +17,11 @@ pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -
             #[inline(always)]
             move || {
                 let sum = once(columns);
-                for (row, weight) in rows.chunks_exact(size.max(1)).zip(weights) {
+                for (i, (row, weight)) in rows.chunks_exact(size.max(1)).zip(weights).enumerate() {
+                    // The same columns of the next row are far off in memory, where no processor expects them.
+                    if let Some(next) = rows.get((i + 2) * size + chunk * COLUMNS..) {
+                        prefetch(&next[..next.len().min(sum.len())]);
+                    }
                     for (sum, value) in sum.iter_mut().zip(&row[chunk * COLUMNS..]) {
                         *sum += weight * value.wide();
                     }

@@ -6,6 +6,7 @@
 //! costs one product in seven, and keeping them would cost memory that grows with the square of the length.
 
 use super::matmul::{View, matmul};
+use super::memory::cleared;
 use super::{Real, once};
 use crate::profile::{self, Part};
 use rayon::prelude::*;
@@ -68,7 +69,7 @@ impl Attention {
     /// The outputs `(batch, queries, heads dim)`. A query that sees no key has zeros.
     pub(crate) fn forward<T: Real>(&self, operands: Operands<'_, T>) -> Vec<T> {
         let _time = profile::time(Part::Attention);
-        let mut ys = vec![T::default(); operands.q.len()];
+        let mut ys = cleared(operands.q.len());
         let heads = ys.par_chunks_mut(self.size(self.queries)).enumerate().flat_map(|(example, ys)| {
             let heads = self.heads_of(ys).into_par_iter().enumerate();
             heads.map(move |(head, ys)| (Place { example, head }, ys))
@@ -89,8 +90,7 @@ impl Attention {
     /// The cotangents of queries, keys and values, given those of the outputs.
     pub(crate) fn backward<T: Real>(&self, operands: Operands<'_, T>, cotangents: &[T]) -> [Vec<T>; 3] {
         let _time = profile::time(Part::Attention);
-        let [mut dq, mut dk, mut dv] =
-            [operands.q, operands.k, operands.v].map(|operand| vec![T::default(); operand.len()]);
+        let [mut dq, mut dk, mut dv] = [operands.q, operands.k, operands.v].map(|operand| cleared(operand.len()));
         let (queries, keys) = (self.size(self.queries), self.size(self.keys));
         let examples = dq.par_chunks_mut(queries).zip(dk.par_chunks_mut(keys)).zip(dv.par_chunks_mut(keys));
         let heads = examples.enumerate().flat_map(|(example, ((dq, dk), dv))| {

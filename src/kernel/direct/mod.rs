@@ -28,6 +28,7 @@ use super::patches::Patches;
 use frame::{Frame, Framed};
 use inputs::Phase;
 pub(crate) use lanes::Lanes;
+pub(crate) use panels::Arrangement;
 use panels::{Correlation, Panels, aligned, unpack};
 use std::mem::MaybeUninit;
 use tile::{ROWS, Vectors};
@@ -178,9 +179,17 @@ impl Direct {
         images
     }
 
-    /// The gradient of the weight `(groups outs, d)` of one example, from its inputs and the cotangents of its outputs.
+    /// How gradients may lie that nobody looks at one by one, which saves their transposition; none if they would take more room.
+    pub(crate) fn arrangement(&self) -> Option<Arrangement> {
+        let (panels, rows) = (self.outs, self.elements.len());
+        panels.fit(rows).then_some(Arrangement { groups: self.groups, panels, rows })
+    }
+
+    /// The gradient of the weight `(groups outs, d)` of one example, from its inputs and the cotangents of its outputs; as
+    /// [`Direct::arrangement`] has it if it is to be `arranged`.
     pub(crate) fn gradient<'o, T: Real>(
         &self,
+        arranged: bool,
         inputs: &[T],
         cotangents: &[T],
         out: &'o mut [MaybeUninit<T>],
@@ -193,7 +202,12 @@ impl Direct {
         assert_eq!(groups.len(), self.groups, "groups of a convolution's inputs and cotangents");
         let Scratch { framed, packed, sums, .. } = scratch;
         for ((image, g), out) in groups.zip(out.chunks_exact_mut(weights)) {
-            self.weight_products(image, g, framed, packed).write(&initial, sums, out);
+            let products = self.weight_products(image, g, framed, packed);
+            if arranged {
+                products.write_in_panels(&initial, out);
+            } else {
+                products.write(&initial, sums, out);
+            }
         }
         // SAFETY: there was one image, cotangent and piece of the gradient for every group, so all have been written.
         unsafe { &mut *(std::ptr::from_mut(out) as *mut [T]) }

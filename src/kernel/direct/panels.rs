@@ -44,6 +44,11 @@ impl Panels {
         self.vectors.lanes > 1 && 2 * self.columns >= self.width()
     }
 
+    /// Whether so many rows of sums in panels are elements of the matrix and nothing beside them.
+    pub(super) fn fit(&self, rows: usize) -> bool {
+        rows.is_multiple_of(ROWS) && self.columns == self.width()
+    }
+
     fn each(self) -> impl Iterator<Item = Panel> {
         let Vectors { lanes, most } = self.vectors;
         let vectors = self.columns.div_ceil(lanes);
@@ -118,7 +123,7 @@ impl<T: Real> Correlation<'_, T> {
             for panel in self.panels.each() {
                 let width = panel.vectors * vectors.lanes;
                 let sums = &mut sums[..fixed.len().next_multiple_of(ROWS) * width];
-                self.sum(panel, fixed, Some(&initial[panel.first..][..width]), sums);
+                self.sum(panel, fixed, Some(&initial[panel.first..][..width]), overwritten(sums));
                 let _time = profile::time(Part::Patches);
                 let sums_of = Matrix { rows: fixed.len(), cols: panel.columns, strides: [width, rows] };
                 // SAFETY: these columns and rows of `out`, which has as many elements as the matrix.
@@ -130,17 +135,35 @@ impl<T: Real> Correlation<'_, T> {
         unsafe { &mut *(std::ptr::from_mut(out) as *mut [T]) }
     }
 
+    /// Writes it in panels, which [fit](Panels::fit) it, every column begun with a value of `initial`.
+    pub(super) fn write_in_panels<'o>(&self, initial: &[T], out: &'o mut [MaybeUninit<T>]) -> &'o mut [T] {
+        let rows = self.fixed.len();
+        assert!(
+            self.panels.fit(rows) && !self.moving.is_empty(),
+            "panels with more than the elements of a correlation"
+        );
+        assert_eq!(out.len(), self.len(), "size of a correlation");
+        for panel in self.panels.each() {
+            let width = panel.vectors * self.panels.vectors.lanes;
+            let sums = &mut out[rows * panel.first..][..rows * width];
+            self.sum(panel, self.fixed, Some(&initial[panel.first..][..width]), sums);
+        }
+        // SAFETY: panels are all columns, and every row of each has been written by its first terms, of which there are some;
+        // `MaybeUninit<T>` lies in memory as `T` does.
+        unsafe { &mut *(std::ptr::from_mut(out) as *mut [T]) }
+    }
+
     /// Adds it onto sums `(rows up to a multiple of` [`ROWS`]`, columns)` in panels.
     pub(super) fn add(&self, sums: &mut [T]) {
         let (lanes, rows) = (self.panels.vectors.lanes, self.fixed.len().next_multiple_of(ROWS));
         for panel in self.panels.each() {
             let width = panel.vectors * lanes;
-            self.sum(panel, self.fixed, None, &mut sums[rows * panel.first..][..rows * width]);
+            self.sum(panel, self.fixed, None, overwritten(&mut sums[rows * panel.first..][..rows * width]));
         }
     }
 
-    /// One panel of some rows.
-    fn sum(&self, panel: Panel, fixed: &[u32], initial: Option<&[T]>, sums: &mut [T]) {
+    /// One panel of some rows; without `initial`, the sums are initialised and added to.
+    fn sum(&self, panel: Panel, fixed: &[u32], initial: Option<&[T]>, sums: &mut [MaybeUninit<T>]) {
         let Panel { first, columns, vectors } = panel;
         let (terms, pixels) = (self.moving.len(), self.pixels);
         let operations = 2 * columns * self.pairs * fixed.len() / self.fixed.len().max(1);
@@ -155,6 +178,34 @@ impl<T: Real> Correlation<'_, T> {
                 self.panels.arch.dispatch(Product { pixels, fixed, moving, factors, vectors, initial, sums });
             }
         }
+    }
+}
+
+/// The slice as one into which elements are written.
+fn overwritten<T>(sums: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: `MaybeUninit<T>` lies in memory as `T` does, and [`Product`] writes elements and takes none away.
+    unsafe { &mut *(std::ptr::from_mut(sums) as *mut [MaybeUninit<T>]) }
+}
+
+/// How the elements of a weight's gradients lie that are kept as they were summed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrangement {
+    pub(super) groups: usize,
+    /// Of each group.
+    pub(super) panels: Panels,
+    /// Patch elements.
+    pub(super) rows: usize,
+}
+
+impl Arrangement {
+    /// What is arranged so, as `(groups outs, patch elements)`.
+    pub(crate) fn undone<T: Real>(&self, arranged: &[T]) -> Vec<T> {
+        let mut out = vec![T::default(); arranged.len()];
+        let size = arranged.len() / self.groups;
+        for (arranged, out) in arranged.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+            unpack(self.panels, arranged, self.rows, out);
+        }
+        out
     }
 }
 

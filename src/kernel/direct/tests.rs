@@ -98,9 +98,14 @@ impl Case {
             // What another example leaves behind must not be seen.
             let poison = vec![T::nan(); image.max(g)];
             let mut out = vec![MaybeUninit::new(T::nan()); size];
-            direct.gradient(&poison[..image], &poison[..g], &mut out, &mut scratch);
+            direct.gradient(false, &poison[..image], &poison[..g], &mut out, &mut scratch);
             let (image, g) = (&images[example * image..][..image], &cotangents[example * g..][..g]);
-            gradients.extend_from_slice(direct.gradient(image, g, &mut out, &mut scratch));
+            let gradient = direct.gradient(false, image, g, &mut out, &mut scratch).to_vec();
+            if let Some(arrangement) = direct.arrangement() {
+                let mut out = vec![MaybeUninit::new(T::nan()); size];
+                assert!(arrangement.undone(direct.gradient(true, image, g, &mut out, &mut scratch)) == gradient);
+            }
+            gradients.extend(gradient);
         }
         same("gradient", &gradients, &self.gradients);
         let sum: Vec<f64> = (0..size).map(|i| self.gradients[i..].iter().step_by(size).sum()).collect();

@@ -3,6 +3,7 @@
 use crate::kernel::Real;
 use pulp::{Simd, WithSimd};
 use std::array::from_fn;
+use std::mem::MaybeUninit;
 
 /// `sums[row][column] += sum over t of pixels[fixed[row] + moving[t]] * factors[t][column]`, for whole vectors of columns.
 pub(super) struct Product<'a, T> {
@@ -18,7 +19,7 @@ pub(super) struct Product<'a, T> {
     /// What every row starts from, `(columns)`; its sum if there is none.
     pub(super) initial: Option<&'a [T]>,
     /// `(rows up to a multiple of` [`ROWS`]`, columns)`; rows past the last one hold anything afterwards.
-    pub(super) sums: &'a mut [T],
+    pub(super) sums: &'a mut [MaybeUninit<T>],
 }
 
 /// Rows of sums come in multiples of this.
@@ -45,7 +46,7 @@ impl<T: Real> Product<'_, T> {
     fn tile<S: Simd, const V: usize, const J: usize>(&mut self, simd: S, first: usize) -> usize {
         let lanes = size_of::<T::Vector<S>>() / size_of::<T>();
         let (columns, last) = (V * lanes, self.fixed.len() - 1);
-        let sums = self.sums[first * columns..][..J * columns].as_mut_ptr();
+        let sums = self.sums[first * columns..][..J * columns].as_mut_ptr().cast::<T>();
         let (initial, stride) = self.initial.map_or((sums.cast_const(), columns), |initial| (initial.as_ptr(), 0));
         // SAFETY: `with_simd` has asserted that every fixed plus every moving offset lies inside the pixels, that there are `columns`
         // factors for every moving offset and `columns` values to start from; the sums of these rows have just been sliced, and

@@ -8,6 +8,7 @@ mod cell;
 pub(crate) use cell::Cell;
 
 use super::matmul::{View, matmul, matmul_parallel};
+use super::memory::cleared;
 use super::{Real, once};
 use crate::profile::{self, Part};
 use cell::set1;
@@ -100,7 +101,7 @@ impl<'a, T: Real> Recurrence<'a, T> {
     /// Runs over inputs `(batch, time, d)`; `keep` says whether a backward pass will follow.
     pub(crate) fn forward(&self, xs: &[T], batch: usize, keep: bool) -> Forward<T> {
         let _time = profile::time(Part::Cells);
-        let mut hidden = vec![T::default(); batch * self.time * self.hidden];
+        let mut hidden = cleared(batch * self.time * self.hidden);
         let block = examples_per_block(batch) * self.time;
         let w_hh = self.transposed_w_hh();
         let kept = hidden
@@ -153,8 +154,8 @@ impl<'a, T: Real> Recurrence<'a, T> {
         let width = self.width();
         let rows = cotangents.len() / self.hidden;
         let block = examples_per_block(rows / self.time) * self.time;
-        let mut inputs = vec![T::default(); rows * width];
-        let mut hidden = self.cell.parts_differ().then(|| vec![T::default(); rows * width]);
+        let mut inputs = cleared(rows * width);
+        let mut hidden = self.cell.parts_differ().then(|| cleared(rows * width));
         let hidden_blocks: Vec<&mut [T]> = match &mut hidden {
             Some(hidden) => hidden.chunks_mut(block * width).collect(),
             None => kept.iter().map(|_| Default::default()).collect(),
