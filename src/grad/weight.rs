@@ -5,11 +5,11 @@
 //! itself (instantiated: 2 T p d, kept for the weighted sum, which then costs 2 p d instead of 2 T p d).
 
 use super::tape::Route;
+use crate::kernel::blocks;
 use crate::kernel::direct::Arrangement;
 use crate::kernel::outer;
 use crate::kernel::patches::Patches;
 use crate::kernel::rows::{row_norms, weighted_rows};
-use crate::kernel::thin::MOST_OUTPUTS;
 use crate::kernel::{Real, dispatch, product_bound, read};
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl Weight {
     /// Whether the weighted sum is taken in f32 over blocks of examples ([`crate::kernel::blocks`]).
     pub(crate) fn sums_in_blocks(&self, dtype: DType) -> bool {
         let rows = matches!(self.inputs, Inputs::Rows(_)) && self.positions == 1;
-        rows && dtype == DType::F32 && self.p > MOST_OUTPUTS
+        rows && dtype == DType::F32 && blocks::pay(self.p, self.d)
     }
 
     /// Upper bounds on the gradient norms, and the gradients if they were formed.
@@ -195,14 +195,15 @@ impl Weight {
     fn on_cpu<T: Real, R>(&self, cotangents: &Tensor, f: impl FnOnce(outer::Outer<'_, T>) -> R) -> Result<R> {
         let (batch, cotangents) = (cotangents.dim(0)?, cotangents.contiguous()?);
         let &Self { groups, positions, d, p, .. } = self;
+        let input_norms = self.input_norms.as_ref().map(|norms| norms.as_slice());
         read(&cotangents, |cotangents| match &self.inputs {
             Inputs::Rows(a) => read(&a.contiguous()?, |rows| {
                 let inputs = outer::Inputs::Rows(rows);
-                Ok(f(outer::Outer { inputs, cotangents, batch, groups, positions, d, p }))
+                Ok(f(outer::Outer { inputs, cotangents, batch, groups, positions, d, p, input_norms }))
             }),
             Inputs::Images(a, patches) => read(&a.contiguous()?, |pixels| {
                 let inputs = outer::Inputs::Images { pixels, patches: *patches };
-                Ok(f(outer::Outer { inputs, cotangents, batch, groups, positions, d, p }))
+                Ok(f(outer::Outer { inputs, cotangents, batch, groups, positions, d, p, input_norms }))
             }),
             Inputs::Portable(_) => bail!("records for tensor operations were given to a CPU kernel"),
         })

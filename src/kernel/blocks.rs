@@ -3,10 +3,14 @@
 //! A sum in f32 rounds at every addition, and one record can move the rounding of all that come after it. Here it moves
 //! that of its own block of [`RECORDS`] alone. [`CROSSTALK`] says by how much.
 
+use super::direct::Thin;
+use super::instructions::prefetch;
 use super::matmul::{View, matmul, matmul_parallel};
 use super::memory::{written, zeroed};
+use super::thin::{LONG, MOST_OUTPUTS};
 use super::{norm_of, once, widen};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Records that are summed in f32.
 pub(crate) const RECORDS: usize = 64;
@@ -23,6 +27,12 @@ pub(crate) const RECORDS: usize = 64;
 /// [`has_range`].
 pub(crate) const CROSSTALK: f64 = 5.2e-4;
 
+/// Whether a sum of `p` outputs and `d` inputs with one position is taken in blocks: others fit into the first cache, where f64 is as
+/// fast.
+pub(crate) fn pay(p: usize, d: usize) -> bool {
+    p > MOST_OUTPUTS || d >= LONG
+}
+
 /// Outputs and inputs of the part of a sum that stays in cache while all blocks are added to it.
 const OUTPUTS: usize = 48;
 const INPUTS: usize = 128;
@@ -33,11 +43,7 @@ pub(crate) fn product(rows: &[f32], g: &[f64], p: usize, d: usize) -> Vec<f64> {
     if p * d == 0 {
         return Vec::new();
     }
-    let blocks: Vec<Block<'_>> = rows
-        .par_chunks(RECORDS * d)
-        .zip(g.par_chunks(RECORDS * p))
-        .map(|(rows, g)| Block::new(rows, g, p, d))
-        .collect();
+    let blocks = blocks(rows, g, (p, d), None);
     let (mut sum, _) = written(p * d, OUTPUTS * d, |i, sum, part: &mut Vec<f32>| {
         let sum = zeroed(sum);
         let (output, outputs) = (i * OUTPUTS, sum.len() / d);
@@ -86,12 +92,79 @@ struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    fn new(rows: &'a [f32], g: &[f64], p: usize, d: usize) -> Self {
+    fn new(rows: &'a [f32], g: &[f64], (p, d): (usize, usize), norms: Option<&[f64]>) -> Self {
         let unit = unit(g);
         let narrow = unit.map_or_else(Vec::new, |unit| narrowed(g, 1.0 / unit));
-        let unit = unit.filter(|_| has_range(rows, &narrow, p, d));
+        let norm = |record: usize| norms.map_or_else(|| norm_of(&rows[record * d..][..d]), |norms| norms[record]);
+        let unit = unit.filter(|_| has_range(norm, &narrow, p, d));
         Self { rows, g: narrow, unit }
     }
+}
+
+/// The records in blocks; `norms` are upper bounds on those of `rows`, where they are known.
+fn blocks<'a>(rows: &'a [f32], g: &[f64], (p, d): (usize, usize), norms: Option<&[f64]>) -> Vec<Block<'a>> {
+    let parts = rows.par_chunks(RECORDS * d).zip(g.par_chunks(RECORDS * p)).enumerate();
+    let of = |i: usize| norms.map(|norms| &norms[i * RECORDS..]);
+    parts.map(|(i, (rows, g))| Block::new(rows, g, (p, d), of(i))).collect()
+}
+
+/// Columns that a thread takes at a time: memory is read in stretches, and the sums of a few outputs stay in the second cache.
+const STRETCH: usize = 2048;
+
+/// [`product`] for a few outputs: inputs are read once, as many of each record at a time as lie in a stretch of memory. `norms` are
+/// upper bounds on those of the inputs, where they are known.
+pub(crate) fn thin_product(rows: &[f32], g: &[f64], (p, d): (usize, usize), norms: Option<&[f64]>) -> Vec<f64> {
+    if p * d == 0 {
+        return Vec::new();
+    }
+    let blocks = blocks(rows, g, (p, d), norms);
+    let starts: Vec<usize> = (0..d).step_by(STRETCH).collect();
+    let stretches: Vec<Vec<f64>> = starts.par_iter().map(|start| stretch(&blocks, g, (p, d), *start)).collect();
+    let mut sum = vec![0.0; p * d];
+    for (start, stretch) in starts.iter().zip(&stretches) {
+        for (output, part) in stretch.chunks_exact(stretch.len() / p).enumerate() {
+            sum[output * d + start..][..part.len()].copy_from_slice(part);
+        }
+    }
+    sum
+}
+
+/// The sums of some columns from `start`, `(p, columns)`.
+fn stretch(blocks: &[Block<'_>], g: &[f64], (p, d): (usize, usize), start: usize) -> Vec<f64> {
+    let columns = STRETCH.min(d - start);
+    let (mut sums, mut memory) = (vec![0.0; p * columns], Vec::new());
+    for (i, (block, g)) in blocks.iter().zip(g.chunks(RECORDS * p)).enumerate() {
+        let thin = Thin::new(&block.g, p, d);
+        // Past the last whole panel, and where f32 has not the range, columns are summed in f64.
+        let whole = block.unit.map_or(0, |_| columns / thin.panel() * thin.panel());
+        for column in (0..whole).step_by(thin.panel()) {
+            // The same columns of the records to come are far off in memory, where no processor expects them.
+            if let Some(next) = blocks.get(i + 1) {
+                next.rows.chunks_exact(d).for_each(|row| prefetch(&row[start + column..][..thin.panel()]));
+            }
+            let part = thin.sums(&block.rows[start + column..], &mut memory);
+            add(&mut sums, part, (columns, column, thin.panel()), block.unit.unwrap_or(0.0));
+        }
+        add_rows(&mut sums, &block.rows[start..], g, (p, d), whole..columns);
+    }
+    sums
+}
+
+/// Adds `g^T rows` to some columns of `sums` `(p, columns)` in f64, for rows that begin `d` elements apart.
+fn add_rows(sums: &mut [f64], rows: &[f32], g: &[f64], (p, d): (usize, usize), columns: Range<usize>) {
+    let size = sums.len() / p;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            let sums = once(sums);
+            for (row, g) in rows.chunks(d).zip(g.chunks_exact(p)) {
+                for (sums, g) in sums.chunks_exact_mut(size).zip(g) {
+                    let pairs = sums[columns.clone()].iter_mut().zip(&row[columns.clone()]);
+                    pairs.for_each(|(sum, x)| *sum += g * f64::from(*x));
+                }
+            }
+        },
+    );
 }
 
 /// `factor g`, rounded to f32.
@@ -132,11 +205,11 @@ fn unit(g: &[f64]) -> Option<f64> {
 /// Whether nothing overflows, and what underflows is nothing beside the largest contribution c of the block: every cotangent,
 /// product and sum may lose 2^-150 absolutely. With |a| <= 2^40 and p d < 2^40 that is a vector below
 /// 2^20 64 (2^41 + 2) 2^-150 < 2^-82, and c >= 2^-40.
-fn has_range(rows: &[f32], g: &[f32], p: usize, d: usize) -> bool {
+fn has_range(norm: impl Fn(usize) -> f64, g: &[f32], p: usize, d: usize) -> bool {
     const LARGEST: f64 = (1u64 << 40) as f64;
     let (mut input, mut contribution) = (0.0f64, 0.0f64);
-    for (row, g) in rows.chunks_exact(d).zip(g.chunks_exact(p)) {
-        let a = norm_of(row);
+    for (record, g) in g.chunks_exact(p).enumerate() {
+        let a = norm(record);
         if !a.is_finite() {
             return false;
         }
@@ -163,11 +236,19 @@ mod tests {
 
     #[test]
     fn products_equal_the_triple_loop_to_the_rounding_of_a_block() {
-        for (n, p, d) in [(1, 1, 1), (63, 3, 7), (64, 49, 5), (65, 4, 9), (130, 50, 515), (0, 3, 2), (3, 2, 0)] {
+        for (n, p, d) in
+            [(1, 1, 1), (63, 3, 7), (64, 49, 5), (65, 4, 9), (130, 50, 515), (0, 3, 2), (3, 2, 0), (70, 7, 4200)]
+        {
             let rows: Vec<f32> = numbers(n * d, 37).map(|x| x as f32).collect();
             let g: Vec<f64> = numbers(n * p, 53).map(|x| 1e-3 * x).collect();
-            for (i, (sum, exact)) in product(&rows, &g, p, d).iter().zip(exact(&rows, &g, p, d)).enumerate() {
-                assert!((sum - exact).abs() < 1e-6, "{n}, {p}, {d}: element {i} is {sum} and not {exact}");
+            let norms: Vec<f64> = rows.chunks(d.max(1)).map(norm_of).collect();
+            let thin = |norms| thin_product(&rows, &g, (p, d), norms);
+            assert!(thin(None) == thin(Some(&norms)), "{n}, {p}, {d}");
+            for sum in [product(&rows, &g, p, d), thin(None)] {
+                assert_eq!(sum.len(), p * d);
+                for (i, (sum, exact)) in sum.iter().zip(exact(&rows, &g, p, d)).enumerate() {
+                    assert!((sum - exact).abs() < 1e-6, "{n}, {p}, {d}: element {i} is {sum} and not {exact}");
+                }
             }
         }
     }
@@ -177,11 +258,10 @@ mod tests {
         for (a, g) in [(1e30f32, 1e-3), (1e-30, 1e-3), (1e20, 1e250), (1.0, 1e-310), (1e-20, 0.0)] {
             let (rows, g): (Vec<f32>, Vec<f64>) = (vec![a; 66], (0..33).map(|i| g * f64::from(i)).collect());
             let expected = exact(&rows, &g, 1, 2);
-            let sum = product(&rows, &g, 1, 2);
-            assert!(
-                sum.iter().zip(&expected).all(|(x, y)| (x - y).abs() <= 1e-12 * y.abs()),
-                "{sum:?}, not {expected:?}"
-            );
+            for sum in [product(&rows, &g, 1, 2), thin_product(&rows, &g, (1, 2), None)] {
+                let near = sum.iter().zip(&expected).all(|(x, y)| (x - y).abs() <= 1e-12 * y.abs());
+                assert!(near, "{sum:?}, not {expected:?}");
+            }
         }
     }
 
@@ -197,8 +277,12 @@ mod tests {
     #[test]
     fn a_record_moves_the_sum_of_thousands_hardly_more_than_it_contributes() {
         for i in [0, 63, 64, 4000, 4095] {
-            let moved = moved(i, |rows, g| product(rows, g, 1, 1));
-            assert!((moved - 1.0).abs() <= CROSSTALK, "record {i} of norm 1 moves the sum by {moved}");
+            // Of a few outputs, whole vectors of columns are summed in f32: here all are the same.
+            let wide = |rows: &[f32]| rows.iter().flat_map(|x| [*x; 64]).collect::<Vec<f32>>();
+            let thin = |rows: &[f32], g: &[f64]| thin_product(&wide(rows), g, (1, 64), None);
+            for moved in [moved(i, |rows, g| product(rows, g, 1, 1)), moved(i, thin)] {
+                assert!((moved - 1.0).abs() <= CROSSTALK, "record {i} of norm 1 moves the sum by {moved}");
+            }
         }
         // Negative control: one sum in f32.
         let single = |rows: &[f32], _: &[f64]| vec![f64::from(rows.iter().fold(0.0f32, |sum, x| sum + x))];
@@ -212,7 +296,8 @@ mod tests {
         let g: Vec<f64> = numbers(n * p, 53).collect();
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.map(|pool| pool.install(|| product(&rows, &g, p, d))).ok()
+            let both = || (product(&rows, &g, p, d), thin_product(&rows, &g, (p, d), None));
+            pool.map(|pool| pool.install(both)).ok()
         };
         assert!(with(1).is_some() && with(1) == with(3));
     }

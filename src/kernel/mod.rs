@@ -50,8 +50,9 @@ pub(crate) trait Real: direct::Lanes + WithDType + num_traits::Float + std::iter
     /// The element as f64, exactly; a plain conversion that compilers vectorise.
     fn wide(self) -> f64;
 
-    /// The sum of outer products in blocks ([`blocks::product`]), if this type has less digits than such sums need.
-    fn summed_in_blocks(rows: &[Self], g: &[f64], p: usize, d: usize) -> Option<Vec<f64>>;
+    /// The sum of outer products in blocks ([`blocks::product`], [`blocks::thin_product`]), if this type has less digits than
+    /// such sums need. `norms` are upper bounds on those of the rows, where they are known.
+    fn summed_in_blocks(rows: &[Self], g: &[f64], size: (usize, usize), norms: Option<&[f64]>) -> Option<Vec<f64>>;
 
     /// All elements of a storage of this type, to be changed.
     fn elements_of(storage: &mut CpuStorage) -> Result<&mut [Self]>;
@@ -86,8 +87,9 @@ impl Real for f32 {
         f64::from(self)
     }
 
-    fn summed_in_blocks(rows: &[Self], g: &[f64], p: usize, d: usize) -> Option<Vec<f64>> {
-        Some(blocks::product(rows, g, p, d))
+    fn summed_in_blocks(rows: &[Self], g: &[f64], (p, d): (usize, usize), norms: Option<&[f64]>) -> Option<Vec<f64>> {
+        let thin = p <= thin::MOST_OUTPUTS;
+        Some(if thin { blocks::thin_product(rows, g, (p, d), norms) } else { blocks::product(rows, g, p, d) })
     }
 
     fn elements_of(storage: &mut CpuStorage) -> Result<&mut [Self]> {
@@ -124,7 +126,7 @@ impl Real for f64 {
         self
     }
 
-    fn summed_in_blocks(_: &[Self], _: &[f64], _: usize, _: usize) -> Option<Vec<f64>> {
+    fn summed_in_blocks(_: &[Self], _: &[f64], _: (usize, usize), _: Option<&[f64]>) -> Option<Vec<f64>> {
         None
     }
 

@@ -4,6 +4,7 @@
 //! `(p, d)`. With groups the channels of both are cut into equal parts that do not mix, and the gradient is the stack
 //! `(groups p, d)`. Linear layers have one group; the inputs of a convolution are patches of its image.
 
+use super::blocks;
 use super::direct::{Arrangement, Direct, Scratch};
 use super::matmul::{View, affine, matmul, matmul_new, matmul_parallel};
 use super::memory::{written, zeroed};
@@ -36,6 +37,8 @@ pub(crate) struct Outer<'a, T> {
     pub(crate) d: usize,
     /// Outputs of one group.
     pub(crate) p: usize,
+    /// Upper bounds on the norms of the rows of inputs of one position, where they are known.
+    pub(crate) input_norms: Option<&'a [f64]>,
 }
 
 /// How many examples a thread takes at a time when their gradients are summed: a constant, so that the order of the
@@ -184,7 +187,7 @@ impl<'a, T: Real> Outer<'a, T> {
     /// The sum over examples of weight times gradient, without forming the gradients: `(groups p, d)`.
     ///
     /// Summed in f64, where a product of two f32 is exact: how one example rounds hardly depends on the others. Rows of f32 with one
-    /// position and more than a few outputs are summed in blocks, see [`super::blocks`].
+    /// position are summed in blocks where that pays, see [`super::blocks`].
     pub(crate) fn weighted_sum(&self, weights: &[f64]) -> Vec<f64> {
         let _time = profile::time(Part::Sums);
         match self.inputs {
@@ -204,13 +207,14 @@ impl<'a, T: Real> Outer<'a, T> {
         for (g, weight) in scaled.chunks_exact_mut(per_example).zip(weights) {
             g.iter_mut().for_each(|g| *g *= weight);
         }
-        if self.p <= MOST_OUTPUTS {
-            return thin::product(rows, &scaled, self.p, d);
-        }
         if self.positions == 1
-            && let Some(sum) = T::summed_in_blocks(rows, &scaled, self.p, d)
+            && blocks::pay(self.p, d)
+            && let Some(sum) = T::summed_in_blocks(rows, &scaled, (self.p, d), self.input_norms)
         {
             return sum;
+        }
+        if self.p <= MOST_OUTPUTS {
+            return thin::product(rows, &scaled, self.p, d);
         }
         let mut wide = vec![0.0; rows.len()];
         wide.par_chunks_mut(WIDENED).zip(rows.par_chunks(WIDENED)).for_each(|(to, from)| widen(from, to));
@@ -304,7 +308,8 @@ mod tests {
 
     /// Checks that what an example adds to a sum is within its bound, and the bound within `looseness` of it.
     fn check(rows: &[f32], cotangents: &[f32], (batch, positions, d, p): (usize, usize, usize, usize), looseness: f64) {
-        let outer = Outer { inputs: Inputs::Rows(rows), cotangents, batch, groups: 1, positions, d, p };
+        let outer =
+            Outer { inputs: Inputs::Rows(rows), cotangents, batch, groups: 1, positions, d, p, input_norms: None };
         for (i, bound) in outer.ghost_norms().into_iter().enumerate() {
             let mut weights = vec![0.0; batch];
             weights[i] = 1.0;

@@ -8,6 +8,9 @@ use rayon::prelude::*;
 /// Up to this many outputs a product is thin.
 pub(crate) const MOST_OUTPUTS: usize = 16;
 
+/// From so many inputs on, an example no longer stays in the first cache until it is measured.
+pub(crate) const LONG: usize = 1024;
+
 /// Columns that a thread takes at a time: long enough for memory to be read in a stream, and short enough for the sums of all
 /// outputs to stay in the second cache.
 const STRETCH: usize = 2048;

@@ -4,7 +4,7 @@ use super::Layer;
 use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::{Bias, Cotangent, Inputs, Rule, Tape, Weight, check_parameter};
 use crate::kernel::matmul::{View, affine, repeated};
-use crate::kernel::thin::{self, MOST_OUTPUTS};
+use crate::kernel::thin::{self, LONG, MOST_OUTPUTS};
 use crate::kernel::{Real, dispatch, read};
 use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
@@ -123,9 +123,6 @@ impl Layer for Linear {
         Some(self)
     }
 }
-
-/// From so many inputs on, an example no longer stays in the first cache until it is measured.
-const LONG: usize = 1024;
 
 impl Pull for Linear {
     fn pull(&self, xs: &Tensor, wanted: bool, tape: &Tape) -> Result<Pulled> {

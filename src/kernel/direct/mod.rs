@@ -19,6 +19,7 @@ mod lanes;
 mod panels;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod tile;
 mod transpose;
 
@@ -31,6 +32,7 @@ pub(crate) use lanes::Lanes;
 pub(crate) use panels::Arrangement;
 use panels::{Correlation, Panels, aligned, unpack};
 use std::mem::MaybeUninit;
+pub(crate) use thin::Thin;
 use tile::{ROWS, Vectors};
 
 /// A convolution, ready to be computed without patches.

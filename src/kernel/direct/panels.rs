@@ -175,14 +175,23 @@ impl<T: Real> Correlation<'_, T> {
             let factors = factors.chunks(at_once * width);
             for (i, (moving, factors)) in self.moving.chunks(at_once).zip(factors).enumerate() {
                 let initial = initial.filter(|_| i == 0);
-                self.panels.arch.dispatch(Product { pixels, fixed, moving, factors, vectors, initial, sums });
+                self.panels.arch.dispatch(Product {
+                    pixels,
+                    fixed,
+                    moving,
+                    factors,
+                    step: width,
+                    vectors,
+                    initial,
+                    sums,
+                });
             }
         }
     }
 }
 
 /// The slice as one into which elements are written.
-fn overwritten<T>(sums: &mut [T]) -> &mut [MaybeUninit<T>] {
+pub(super) fn overwritten<T>(sums: &mut [T]) -> &mut [MaybeUninit<T>] {
     // SAFETY: `MaybeUninit<T>` lies in memory as `T` does, and [`Product`] writes elements and takes none away.
     unsafe { &mut *(std::ptr::from_mut(sums) as *mut [MaybeUninit<T>]) }
 }

@@ -14,6 +14,8 @@ pub(super) struct Product<'a, T> {
     pub(super) moving: &'a [u32],
     /// `(terms, columns)`.
     pub(super) factors: &'a [T],
+    /// From the factors of a term to those of the next, no less than the columns.
+    pub(super) step: usize,
     /// Vectors of columns, 1 to [`Vectors::most`].
     pub(super) vectors: usize,
     /// What every row starts from, `(columns)`; its sum if there is none.
@@ -75,7 +77,7 @@ impl<T: Real> Product<'_, T> {
                         tile[j][v] = T::fused(simd, pixel, vectors[v], tile[j][v]);
                     }
                 }
-                factors = factors.add(columns);
+                factors = factors.wrapping_add(self.step);
             }
             for j in 0..J {
                 for v in 0..V {
@@ -95,7 +97,8 @@ impl<T: Real> WithSimd for Product<'_, T> {
         let columns = self.vectors * (size_of::<T::Vector<S>>() / size_of::<T>());
         let largest = |offsets: &[u32]| offsets.iter().fold(0, |largest, x| largest.max(*x)) as usize;
         assert!(largest(self.fixed) + largest(self.moving) < self.pixels.len(), "a pixel past the last one");
-        assert_eq!(self.factors.len(), self.moving.len() * columns, "factors of a product");
+        let steps = self.moving.len().saturating_sub(1) * self.step;
+        assert!(self.moving.is_empty() || steps + columns <= self.factors.len(), "factors of a product");
         assert_eq!(self.sums.len(), self.fixed.len().next_multiple_of(ROWS) * columns, "sums of a product");
         assert!(self.initial.is_none_or(|initial| initial.len() == columns), "what the rows of a product start from");
         // As many sums as registers hold beside the factors and a pixel.
