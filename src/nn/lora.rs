@@ -1,6 +1,6 @@
 //! Low-rank adaptation: a frozen linear layer and a trained product of two small ones beside it.
 
-use super::pull::{Chain, Pull, Pulled, on_graph, sum, total};
+use super::pull::{Chain, Pull, Pulled, back, on_graph, sum, total};
 use super::{Layer, Linear};
 use crate::grad::Tape;
 use candle_core::{Result, Tensor, bail};
@@ -92,13 +92,10 @@ impl Pull for LoraLinear {
         let (base, adapter) =
             (self.base.pull(xs, wanted, tape)?, Chain(vec![&self.a, &self.b]).pull(xs, wanted, tape)?);
         let (ys, scale) = (sum(&base.ys, self.scale, &adapter.ys)?, self.scale);
-        let needed = base.pullback.is_some() || adapter.pullback.is_some();
+        let (base, adapter) = (base.pullback, adapter.pullback);
+        let needed = base.is_some() || adapter.is_some();
         Ok(Pulled::new(ys, xs, needed, move |cotangent| {
             let scaled = (&cotangent * scale)?;
-            let back = |pulled: Pulled, cotangent| match pulled.pullback {
-                Some(pullback) => pullback.apply(cotangent),
-                None => Ok(None),
-            };
             total([back(base, cotangent)?, back(adapter, scaled)?])
         }))
     }

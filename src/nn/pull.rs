@@ -65,6 +65,11 @@ impl Pullback {
     }
 }
 
+/// The cotangent of the inputs, if there is a way back and it was wanted.
+pub(super) fn back(pullback: Option<Pullback>, cotangent: Tensor) -> Result<Option<Tensor>> {
+    pullback.map_or(Ok(None), |pullback| pullback.apply(cotangent))
+}
+
 /// Layers one after another.
 pub(super) struct Chain<'a>(pub(super) Vec<&'a dyn Pull>);
 

@@ -1,6 +1,6 @@
 //! Residual connections (He et al. 2016).
 
-use super::pull::{Pull, Pulled, on_graph, sum};
+use super::pull::{Pull, Pulled, back, on_graph, sum, total};
 use super::{Layer, Sequential};
 use crate::grad::Tape;
 use candle_core::{Result, Tensor, bail};
@@ -33,14 +33,8 @@ impl Pull for Residual {
         check(xs, &ys)?;
         let needed = wanted || pullback.is_some();
         Ok(Pulled::new(sum(xs, 1.0, &ys)?, xs, needed, move |cotangent| {
-            let inner = match pullback {
-                Some(pullback) => pullback.apply(cotangent.clone())?,
-                None => None,
-            };
-            Ok(match inner {
-                Some(inner) if wanted => Some(sum(&cotangent, 1.0, &inner)?),
-                _ => wanted.then_some(cotangent),
-            })
+            let through = back(pullback, cotangent.clone())?;
+            if wanted { total([Some(cotangent), through]) } else { Ok(None) }
         }))
     }
 }

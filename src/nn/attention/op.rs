@@ -4,7 +4,7 @@ use super::MultiHeadAttention;
 use crate::grad::Tape;
 use crate::kernel::attention::{Attention, Operands};
 use crate::kernel::{Real, dispatch, read, slice};
-use crate::nn::pull::{Pull, Pulled, total};
+use crate::nn::pull::{Pull, Pulled, back, total};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
@@ -60,11 +60,7 @@ impl Pull for MultiHeadAttention {
         Ok(Pulled::new(ys, xs, true, move |cotangent| {
             let Some(cotangent) = out.apply(cotangent)? else { return Ok(None) };
             let [dq, dk, dv] = dispatch!(dtype, cotangents(&op, [&q.ys, &k.ys, &v.ys], &cotangent))?;
-            let back = |projection: Pulled, cotangent| match projection.pullback {
-                Some(pullback) => pullback.apply(cotangent),
-                None => Ok(None),
-            };
-            total([back(q, dq)?, back(k, dk)?, back(v, dv)?])
+            total([back(q.pullback, dq)?, back(k.pullback, dk)?, back(v.pullback, dv)?])
         }))
     }
 }
