@@ -14,7 +14,7 @@ pub enum Part {
     Products,
     /// Matrix products in f64.
     WideProducts,
-    /// Patches of images gathered and scattered.
+    /// Images, patches and weights copied into the order in which convolutions read and write them.
     Patches,
     /// Element-wise functions.
     Activations,
@@ -47,7 +47,7 @@ impl Part {
     pub const ALL: [(Self, &'static str); 15] = [
         (Self::Products, "matrix products in f32"),
         (Self::WideProducts, "matrix products in f64"),
-        (Self::Patches, "patches of images"),
+        (Self::Patches, "copies of images and weights"),
         (Self::Activations, "activations"),
         (Self::Pooling, "pooling"),
         (Self::Normalisation, "normalisation"),

@@ -1,4 +1,4 @@
-//! CPU kernels: matrix products, patches of images, pooling, activations, normalisation, recurrent cells, attention, lookups,
+//! CPU kernels: matrix products, convolutions, pooling, activations, normalisation, recurrent cells, attention, lookups,
 //! normal draws.
 //!
 //! Everything here works on slices and is deterministic whatever the number of threads: work is cut into pieces whose
