@@ -256,9 +256,11 @@ mod tests {
     #[test]
     fn where_f32_has_not_the_range_the_sum_is_in_f64() {
         for (a, g) in [(1e30f32, 1e-3), (1e-30, 1e-3), (1e20, 1e250), (1.0, 1e-310), (1e-20, 0.0)] {
-            let (rows, g): (Vec<f32>, Vec<f64>) = (vec![a; 66], (0..33).map(|i| g * f64::from(i)).collect());
-            let expected = exact(&rows, &g, 1, 2);
-            for sum in [product(&rows, &g, 1, 2), thin_product(&rows, &g, (1, 2), None)] {
+            // As many columns as any processor takes at a time, and more.
+            let d = 130;
+            let (rows, g): (Vec<f32>, Vec<f64>) = (vec![a; 33 * d], (0..33).map(|i| g * f64::from(i)).collect());
+            let expected = exact(&rows, &g, 1, d);
+            for sum in [product(&rows, &g, 1, d), thin_product(&rows, &g, (1, d), None)] {
                 let near = sum.iter().zip(&expected).all(|(x, y)| (x - y).abs() <= 1e-12 * y.abs());
                 assert!(near, "{sum:?}, not {expected:?}");
             }
