@@ -39,7 +39,7 @@ pub(super) fn sum_of_all(rows: &Tensor) -> Result<Tensor> {
         let sum = read(rows, |rows: &[T]| Ok(sums_of_runs(rows, 1, size, 1)))?;
         Tensor::from_vec(sum, size, rows.device())
     }
-    if rows.device().is_cpu() && rows.rank() == 2 {
+    if rows.device().is_cpu() {
         return dispatch!(rows.dtype(), on_cpu(&rows.contiguous()?));
     }
     rows.sum(0)

@@ -18,7 +18,7 @@ pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -
             move || {
                 let sum = once(columns);
                 for (i, (row, weight)) in rows.chunks_exact(size.max(1)).zip(weights).enumerate() {
-                    // The same columns of the next row are far off in memory, where no processor expects them.
+                    // The same columns of the rows to come are far off in memory, where no processor expects them.
                     if let Some(next) = rows.get((i + 2) * size + chunk * COLUMNS..) {
                         prefetch(&next[..next.len().min(sum.len())]);
                     }

@@ -1,6 +1,5 @@
 //! Products with few outputs: as many numbers are read as there are operations to do, so what counts is to read once.
 
-use super::instructions::prefetch;
 use super::matmul::{View, matmul};
 use super::{Real, norms_of, once};
 use rayon::prelude::*;
@@ -68,13 +67,11 @@ fn stretch<T: Real>(rows: &[T], g: &[f64], p: usize, d: usize, start: usize) -> 
         #[inline(always)]
         move || {
             let (sums, mut wide) = (once(out), [const { Columns([0.0; COLUMNS]) }; ROWS]);
-            for (k, (group, g)) in rows.chunks(ROWS * d).zip(g.chunks(ROWS * p)).enumerate() {
-                let (count, next) = (group.len() / d, rows.get((k + 1) * ROWS * d..).unwrap_or_default());
+            for (rows, g) in rows.chunks(ROWS * d).zip(g.chunks(ROWS * p)) {
+                let count = rows.len() / d;
                 for (i, sums) in sums.chunks_exact_mut(p).enumerate() {
                     let columns = start + i * COLUMNS..start + ((i + 1) * COLUMNS).min(width);
-                    // Rows are far apart in memory: no processor guesses where the next ones begin.
-                    next.chunks_exact(d).take(ROWS).for_each(|row| prefetch(&row[columns.clone()]));
-                    for (row, Columns(wide)) in group.chunks_exact(d).zip(&mut wide) {
+                    for (row, Columns(wide)) in rows.chunks_exact(d).zip(&mut wide) {
                         wide.iter_mut().zip(&row[columns.clone()]).for_each(|(to, from)| *to = from.wide());
                     }
                     wide[count..].iter_mut().for_each(|Columns(wide)| wide.fill(0.0));
