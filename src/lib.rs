@@ -103,3 +103,4 @@ mod whole_file;
 pub use dp_accountant;
 pub use error::{Error, Place, Result};
 pub use kernel::memory::keep_freed_memory;
+pub use kernel::team::awake;

@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::clip::{Clip, ClippedSum, Clipping, Unclipped};
 use crate::data::Dataset;
 use crate::grad::{Recorded, probe_isolation};
+use crate::kernel::team::awake;
 use crate::model::Model;
 use crate::nn::Parameters;
 use crate::noise::{Mechanism, Noiseless};
@@ -132,8 +133,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Whatever a step refuses; the steps before it are in the ledger.
     pub fn train(&mut self, watch: impl FnMut(&Progress<'_>) -> Result<Wish> + Send) -> Result<()> {
-        // On one of rayon's own threads: every kernel's threads are then at hand, and nobody sleeps between two kernels.
-        rayon::scope(|_| self.steps(watch))
+        awake(|| self.steps(watch))
     }
 
     fn steps(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<Wish>) -> Result<()> {

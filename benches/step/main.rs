@@ -226,7 +226,7 @@ fn main() {
         && flag == "--alone"
     {
         let cases = models::timed().into_iter().chain([models::large()]).find(|case| case.name == name);
-        return rayon::scope(|_| alone(&cases.unwrap(), batch.parse().unwrap(), kind == "dp"));
+        return dpsgd::awake(|| alone(&cases.unwrap(), batch.parse().unwrap(), kind == "dp"));
     }
     let (flags, wanted): (Vec<&str>, Vec<&str>) =
         arguments.iter().map(String::as_str).partition(|argument| argument.starts_with("--"));
@@ -243,7 +243,7 @@ fn main() {
     let cases = models::timed().into_iter().chain(large.then(models::large));
     for case in cases.filter(|case| wanted.is_empty() || wanted.iter().any(|name| case.name.contains(name))) {
         for batch in case.batches {
-            rayon::scope(|_| question(&case, *batch));
+            dpsgd::awake(|| question(&case, *batch));
         }
     }
 }

@@ -9,6 +9,7 @@ use super::weight::norms_of_rows;
 use super::{Inputs, Rule, Table, Weight};
 use crate::kernel::matmul::{View, matmul};
 use crate::kernel::scatter::Rows;
+use crate::kernel::team::Shared;
 use crate::kernel::{Real, dispatch, read};
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
@@ -145,7 +146,7 @@ fn inner_products<T: Real>(
             read(&g.contiguous()?, |g: &[T]| {
                 let examples = (0..lookup.batch).into_par_iter();
                 let inner = |scratch: &mut _, example| inner(cotangents, a, g, example, scratch);
-                Ok(examples.map_init(Default::default, inner).collect())
+                Ok(examples.gather_with(Default::default, inner))
             })
         })
     })

@@ -7,6 +7,7 @@ use super::direct::Thin;
 use super::instructions::prefetch;
 use super::matmul::{View, matmul, matmul_parallel};
 use super::memory::{written, zeroed};
+use super::team::Shared;
 use super::thin::{LONG, MOST_OUTPUTS};
 use super::{norm_of, once, widen};
 use rayon::prelude::*;
@@ -105,7 +106,7 @@ impl<'a> Block<'a> {
 fn blocks<'a>(rows: &'a [f32], g: &[f64], (p, d): (usize, usize), norms: Option<&[f64]>) -> Vec<Block<'a>> {
     let parts = rows.par_chunks(RECORDS * d).zip(g.par_chunks(RECORDS * p)).enumerate();
     let of = |i: usize| norms.map(|norms| &norms[i * RECORDS..]);
-    parts.map(|(i, (rows, g))| Block::new(rows, g, (p, d), of(i))).collect()
+    parts.gather(|(i, (rows, g))| Block::new(rows, g, (p, d), of(i)))
 }
 
 /// Columns that a thread takes at a time: memory is read in stretches, and the sums of a few outputs stay in the second cache.
@@ -119,7 +120,7 @@ pub(crate) fn thin_product(rows: &[f32], g: &[f64], (p, d): (usize, usize), norm
     }
     let blocks = blocks(rows, g, (p, d), norms);
     let starts: Vec<usize> = (0..d).step_by(STRETCH).collect();
-    let stretches: Vec<Vec<f64>> = starts.par_iter().map(|start| stretch(&blocks, g, (p, d), *start)).collect();
+    let stretches: Vec<Vec<f64>> = starts.par_iter().gather(|start| stretch(&blocks, g, (p, d), *start));
     let mut sum = vec![0.0; p * d];
     for (start, stretch) in starts.iter().zip(&stretches) {
         for (output, part) in stretch.chunks_exact(stretch.len() / p).enumerate() {

@@ -1,5 +1,6 @@
 //! Softmax cross-entropy of rows of logits, and its gradient, in one pass each.
 
+use super::team::Shared;
 use super::{Real, once};
 use crate::profile::{self, Part};
 use rayon::prelude::*;
@@ -16,7 +17,7 @@ pub(crate) fn losses<T: Real>(logits: &[T], targets: &[u32], classes: usize) -> 
     }
     let rows = rows(classes);
     let parts = logits.par_chunks(rows * classes).zip(targets.par_chunks(rows));
-    losses.par_chunks_mut(rows).zip(parts).for_each_init(
+    losses.par_chunks_mut(rows).zip(parts).each_with(
         || vec![T::default(); classes],
         |powers, (losses, (logits, targets))| {
             let out = (losses, powers);
@@ -44,7 +45,7 @@ pub(crate) fn logit_cotangents<T: Real>(logits: &[T], targets: &[u32], cotangent
     }
     let rows = rows(classes);
     let inputs = logits.par_chunks(rows * classes).zip(targets.par_chunks(rows).zip(cotangents.par_chunks(rows)));
-    out.par_chunks_mut(rows * classes).zip(inputs).for_each(|(out, (logits, (targets, cotangents)))| {
+    out.par_chunks_mut(rows * classes).zip(inputs).each(|(out, (logits, (targets, cotangents)))| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
             move || {

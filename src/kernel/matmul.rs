@@ -1,6 +1,7 @@
 //! Matrix products on strided views, through `gemm`.
 
 use super::memory::{copies, written, zeroed};
+use super::team::{Shared, threads};
 use super::{Real, norm_bound, norm_of, to_f64};
 use crate::profile;
 use candle_core::DType;
@@ -91,7 +92,7 @@ impl Sharing {
     fn of(m: usize, k: usize, n: usize) -> Self {
         /// A part has at least so many rows or columns: with fewer, what every part has to copy costs more than is won.
         const LEAST: usize = 128;
-        let threads = rayon::current_num_threads();
+        let threads = threads();
         if m * k * n < 1 << 18 || threads == 1 {
             return Self::Rows(m.max(1));
         }
@@ -111,14 +112,14 @@ pub(crate) fn matmul_parallel<T: Real>(dst: &mut [T], lhs: View<'_, T>, rhs: Vie
         Sharing::Blocks => multiply(dst, lhs, rhs, accumulate, Parallelism::Rayon(0)),
         Sharing::Rows(rows) => {
             check(dst.len(), lhs, rhs);
-            dst.par_chunks_mut((rows * n).max(1)).enumerate().for_each(|(i, dst)| {
+            dst.par_chunks_mut((rows * n).max(1)).enumerate().each(|(i, dst)| {
                 multiply(dst, lhs.rows(i * rows, dst.len() / n), rhs, accumulate, Parallelism::None);
             });
         }
         Sharing::Columns(columns) => {
             check(dst.len(), lhs, rhs);
             let start = Start(dst.as_mut_ptr());
-            (0..n.div_ceil(columns)).into_par_iter().for_each(|i| {
+            (0..n.div_ceil(columns)).into_par_iter().each(|i| {
                 let (first, count) = (i * columns, columns.min(n - i * columns));
                 let part = rhs.t().rows(first, count).t();
                 // SAFETY: `dst` has rows of n elements, as many as `lhs` (checked), and the parts are disjoint columns of it:

@@ -1,5 +1,6 @@
 //! Memory: what was freed is kept for the next step, and what will be written is not cleared first.
 
+use super::team::Shared;
 use super::{Real, once};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -28,20 +29,19 @@ pub fn keep_freed_memory() {
 
 /// A vector of `len` elements, written on all threads in chunks of `chunk` by `write(number of the chunk, chunk, scratch)`, and
 /// what came of each. The chunk comes back as a slice of elements: nobody has one without having written it.
-pub(crate) fn written<T: Real, S: Default, R: Send>(
+pub(crate) fn written<T: Real, S: Default + Send, R: Send>(
     len: usize,
     chunk: usize,
     write: impl for<'a> Fn(usize, &'a mut [MaybeUninit<T>], &mut S) -> (&'a mut [T], R) + Sync,
 ) -> (Vec<T>, Vec<R>) {
     let mut out: Vec<T> = Vec::with_capacity(len);
     let chunks = out.spare_capacity_mut()[..len].par_chunks_mut(chunk).enumerate();
-    let results = chunks.map_init(S::default, |scratch, (i, chunk)| {
+    let results = chunks.gather_with(S::default, |scratch, (i, chunk)| {
         let (start, size) = (chunk.as_ptr().cast::<T>(), chunk.len());
         let (written, result) = write(i, chunk, scratch);
         assert!(written.as_ptr() == start && written.len() == size, "a chunk came back as another one");
         result
     });
-    let results = results.collect();
     // SAFETY: `len` is within the capacity, and every chunk of the elements came back as a slice of the same elements, which were
     // written therefore.
     unsafe { out.set_len(len) };

@@ -22,6 +22,7 @@ pub(crate) mod pool;
 pub(crate) mod recurrent;
 pub(crate) mod rows;
 pub(crate) mod scatter;
+pub(crate) mod team;
 pub(crate) mod thin;
 pub(crate) mod update;
 pub(crate) mod ziggurat;

@@ -9,6 +9,7 @@
 //! are rounded once. An example is the work of one thread, so the number of threads changes no bit.
 
 use super::memory::{cleared, written, zeroed};
+use super::team::Shared;
 use super::{Real, once, read};
 use crate::profile::{self, Part};
 use candle_core::{Result, Tensor};
@@ -88,7 +89,7 @@ impl Norm {
         let _time = profile::time(Part::Normalisation);
         let (size, count) = (self.size(), self.rows_of_piece());
         let mut moments = vec![Moments { mean: 0.0, inverse: 0.0 }; xs.len() / size];
-        moments.par_chunks_mut(count).zip(xs.par_chunks(count * size)).for_each(|(moments, xs)| {
+        moments.par_chunks_mut(count).zip(xs.par_chunks(count * size)).each(|(moments, xs)| {
             pulp::Arch::new().dispatch(
                 #[inline(always)]
                 move || {
@@ -172,7 +173,7 @@ impl Norm {
         let given = xs.par_chunks(example).zip(cotangents.par_chunks(example)).zip(moments.par_chunks(self.rows));
         let gradients = found.scale.par_chunks_mut(scales).zip(found.shift.par_chunks_mut(scales));
         let examples = found.inputs.par_chunks_mut(example).zip(gradients).zip(given);
-        examples.for_each_init(
+        examples.each_with(
             || Scratch::new(self.size(), scales),
             |scratch, ((inputs, (scales, shifts)), ((xs, cotangents), moments))| {
                 scratch.scale.fill(0.0);

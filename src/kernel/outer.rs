@@ -10,6 +10,7 @@ use super::matmul::{View, affine, matmul, matmul_new, matmul_parallel};
 use super::memory::{written, zeroed};
 use super::patches::Patches;
 use super::rows::row_norms;
+use super::team::Shared;
 use super::thin::{self, MOST_OUTPUTS};
 use super::{Real, norm_bound, norm_of, product_bound, to_f64, widen};
 use crate::profile::{self, Part};
@@ -153,13 +154,10 @@ impl<'a, T: Real> Outer<'a, T> {
             let (a, g) = (row_norms(rows, self.batch), row_norms(self.cotangents, self.batch));
             return a.into_iter().zip(g).map(|(a, g)| product_bound(a, g)).collect();
         }
-        (0..self.batch)
-            .into_par_iter()
-            .map_init(Vec::new, |scratch, example| {
-                let groups: Vec<f64> = (0..self.groups).map(|group| self.ghost_norm(example, group, scratch)).collect();
-                norm_bound(groups.into_iter())
-            })
-            .collect()
+        (0..self.batch).into_par_iter().gather_with(Vec::new, |scratch, example| {
+            let groups: Vec<f64> = (0..self.groups).map(|group| self.ghost_norm(example, group, scratch)).collect();
+            norm_bound(groups.into_iter())
+        })
     }
 
     fn ghost_norm(&self, example: usize, group: usize, scratch: &mut Vec<T>) -> f64 {
@@ -217,7 +215,7 @@ impl<'a, T: Real> Outer<'a, T> {
             return thin::product(rows, &scaled, self.p, d);
         }
         let mut wide = vec![0.0; rows.len()];
-        wide.par_chunks_mut(WIDENED).zip(rows.par_chunks(WIDENED)).for_each(|(to, from)| widen(from, to));
+        wide.par_chunks_mut(WIDENED).zip(rows.par_chunks(WIDENED)).each(|(to, from)| widen(from, to));
         let mut sum = vec![0.0; self.size()];
         let g = View::row_major(&scaled, n, self.p).t();
         matmul_parallel(&mut sum, g, View::row_major(&wide, n, d), false);
@@ -232,7 +230,7 @@ impl<'a, T: Real> Outer<'a, T> {
         }
         let (direct, examples): (_, Vec<usize>) = (self.direct(), (0..self.batch).collect());
         let memory = <(Scratch<T>, Vec<T>)>::default;
-        let sums = examples.par_chunks(EXAMPLES_PER_SUM).map_init(memory, |(scratch, patches), examples| {
+        let sums = examples.par_chunks(EXAMPLES_PER_SUM).gather_with(memory, |(scratch, patches), examples| {
             if let (Some((direct, pixels)), Some(first)) = (&direct, examples.first()) {
                 let (images, g) = self.some(pixels, *first, examples.len());
                 return direct.sum(images, g, scratch);
@@ -245,7 +243,7 @@ impl<'a, T: Real> Outer<'a, T> {
             }
             sum
         });
-        added_up(sums.collect(), self.size())
+        added_up(sums, self.size())
     }
 
     /// A tall product with a small result is shared out along the sum, in pieces of a constant length that are added up in order.
@@ -259,31 +257,28 @@ impl<'a, T: Real> Outer<'a, T> {
             return product(self.cotangents, rows, n);
         }
         let pieces = self.cotangents.par_chunks(ROWS_PER_SUM * p).zip(rows.par_chunks(ROWS_PER_SUM * d));
-        let sums: Vec<Vec<T>> = pieces.map(|(g, rows)| product(g, rows, g.len() / p)).collect();
+        let sums: Vec<Vec<T>> = pieces.gather(|(g, rows)| product(g, rows, g.len() / p));
         added_up(sums, p * d)
     }
 
     fn weighted_images_product(&self, weights: &[f64]) -> Vec<f64> {
         let size = self.size();
         let examples: Vec<usize> = (0..self.batch).collect();
-        let partial: Vec<Vec<f64>> = examples
-            .par_chunks(EXAMPLES_PER_SUM)
-            .map(|examples| {
-                let (mut sum, mut scratch) = (vec![0.0; size], Vec::new());
-                let (mut scaled, mut exact) = (Vec::new(), Vec::new());
-                for &example in examples {
-                    for (group, sum) in sum.chunks_exact_mut(self.p * self.d).enumerate() {
-                        scaled.clear();
-                        scaled.extend(self.g(example, group).iter().map(|x| to_f64(x) * weights[example]));
-                        exact.clear();
-                        exact.extend(self.a(example, group, &mut scratch).t().iter().map(to_f64));
-                        let g = View::row_major(&scaled, self.p, self.positions);
-                        matmul(sum, g, View::row_major(&exact, self.d, self.positions).t(), true);
-                    }
+        let partial = examples.par_chunks(EXAMPLES_PER_SUM).gather(|examples| {
+            let (mut sum, mut scratch) = (vec![0.0; size], Vec::new());
+            let (mut scaled, mut exact) = (Vec::new(), Vec::new());
+            for &example in examples {
+                for (group, sum) in sum.chunks_exact_mut(self.p * self.d).enumerate() {
+                    scaled.clear();
+                    scaled.extend(self.g(example, group).iter().map(|x| to_f64(x) * weights[example]));
+                    exact.clear();
+                    exact.extend(self.a(example, group, &mut scratch).t().iter().map(to_f64));
+                    let g = View::row_major(&scaled, self.p, self.positions);
+                    matmul(sum, g, View::row_major(&exact, self.d, self.positions).t(), true);
                 }
-                sum
-            })
-            .collect();
+            }
+            sum
+        });
         let mut sum = vec![0.0; size];
         for part in partial {
             sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);

@@ -2,6 +2,7 @@
 
 use super::instructions::prefetch;
 use super::memory::{written, zeroed};
+use super::team::Shared;
 use super::{Real, norms_of, once};
 use crate::profile::{self, Part};
 use rayon::prelude::*;
@@ -41,7 +42,7 @@ pub(crate) fn sums_of_runs<T: Real>(values: &[T], batch: usize, size: usize, run
     if values.is_empty() {
         return sums;
     }
-    sums.par_chunks_mut(size).zip(values.par_chunks(values.len() / batch)).for_each(|(sums, values)| {
+    sums.par_chunks_mut(size).zip(values.par_chunks(values.len() / batch)).each(|(sums, values)| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
             move || {
@@ -75,7 +76,7 @@ pub(crate) fn row_norms<T: Real>(rows: &[T], batch: usize) -> Vec<f64> {
     let mut norms = vec![0.0; batch];
     if size > 0 {
         let count = CHUNK.div_ceil(size);
-        norms.par_chunks_mut(count).zip(rows.par_chunks(count * size)).for_each(|(norms, rows)| norms_of(rows, norms));
+        norms.par_chunks_mut(count).zip(rows.par_chunks(count * size)).each(|(norms, rows)| norms_of(rows, norms));
     }
     norms
 }

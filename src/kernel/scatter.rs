@@ -5,6 +5,7 @@
 //! numbers that a sum multiplies by the example's weight.
 
 use super::memory::{written, zeroed};
+use super::team::Shared;
 use super::{Real, norm_bound, to_f64};
 use crate::profile::{self, Part};
 use candle_core::WithDType;
@@ -147,19 +148,16 @@ impl Lookup<'_> {
     /// An upper bound on the norm of every example's gradient, tight to rounding.
     pub(crate) fn norms<T: Real>(&self, cotangents: &[T]) -> Vec<f64> {
         let _time = profile::time(Part::Norms);
-        (0..self.batch)
-            .into_par_iter()
-            .map_init(Rows::default, |rows, example| {
-                self.rows(cotangents, example, rows);
-                norm_bound(rows.sums.iter().copied())
-            })
-            .collect()
+        (0..self.batch).into_par_iter().gather_with(Rows::default, |rows, example| {
+            self.rows(cotangents, example, rows);
+            norm_bound(rows.sums.iter().copied())
+        })
     }
 
     /// Every example's gradient in full, `(batch, vocabulary dim)`.
     pub(crate) fn instantiate<T: Real>(&self, cotangents: &[T], vocabulary: usize) -> Vec<T> {
         let mut out = vec![T::default(); self.batch * vocabulary * self.dim];
-        out.par_chunks_mut(vocabulary * self.dim).enumerate().for_each_init(Rows::default, |rows, (example, out)| {
+        out.par_chunks_mut(vocabulary * self.dim).enumerate().each_with(Rows::default, |rows, (example, out)| {
             self.rows(cotangents, example, rows);
             for (token, sum) in rows.tokens.iter().zip(rows.sums.chunks_exact(self.dim)) {
                 let row = &mut out[*token as usize * self.dim..][..self.dim];
@@ -187,7 +185,7 @@ impl Lookup<'_> {
             rows.push((row, places));
             (rest, next) = (tail, token + 1);
         }
-        rows.into_par_iter().for_each_init(
+        rows.into_par_iter().each_with(
             || vec![0.0; self.dim],
             |scratch, (row, places)| {
                 for places in places.chunk_by(|a, b| a.1 / self.positions == b.1 / self.positions) {

@@ -1,6 +1,7 @@
 //! Products with few outputs: as many numbers are read as there are operations to do, so what counts is to read once.
 
 use super::matmul::{View, matmul};
+use super::team::Shared;
 use super::{Real, norms_of, once};
 use rayon::prelude::*;
 
@@ -29,7 +30,7 @@ pub(crate) fn forward<T: Real>(rows: &[T], weight: &[T], ys: &mut [T], p: usize,
     let mut norms = vec![0.0; rows.len() / d.max(1)];
     let count = CACHED.div_ceil(d.max(1));
     let parts = rows.par_chunks((count * d).max(1)).zip(norms.par_chunks_mut(count));
-    ys.par_chunks_mut(count * p).zip(parts).for_each(|(ys, (rows, norms))| {
+    ys.par_chunks_mut(count * p).zip(parts).each(|(ys, (rows, norms))| {
         let n = norms.len();
         matmul(ys, View::row_major(rows, n, d), View::row_major(weight, p, d).t(), true);
         norms_of(rows, norms);
@@ -40,7 +41,7 @@ pub(crate) fn forward<T: Real>(rows: &[T], weight: &[T], ys: &mut [T], p: usize,
 /// `g^T rows`: the sum over rows of outer products, `(p, d)`, of `g` `(n, p)` and `rows` `(n, d)`, in f64.
 pub(crate) fn product<T: Real>(rows: &[T], g: &[f64], p: usize, d: usize) -> Vec<f64> {
     let starts: Vec<usize> = (0..d).step_by(STRETCH).collect();
-    let stretches: Vec<Vec<Columns>> = starts.par_iter().map(|start| stretch(rows, g, p, d, *start)).collect();
+    let stretches: Vec<Vec<Columns>> = starts.par_iter().gather(|start| stretch(rows, g, p, d, *start));
     let mut sum = vec![0.0; p * d];
     for (start, stretch) in starts.iter().zip(&stretches) {
         for (i, Columns(part)) in stretch.iter().enumerate() {

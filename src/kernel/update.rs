@@ -1,6 +1,7 @@
 //! Updates in place.
 
 use super::memory::{rounded, written};
+use super::team::Shared;
 use super::{Real, dispatch, slice, widen};
 use crate::profile::{self, Part};
 use candle_core::backend::BackendStorage;
@@ -59,7 +60,7 @@ impl InplaceOp2 for Update {
                 bail!("an update of {} elements with {}", target.len(), source.len());
             }
             let (keep, add) = (T::from_f64(op.keep), T::from_f64(op.add));
-            target.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK)).for_each(|(target, source)| {
+            target.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK)).each(|(target, source)| {
                 for (target, source) in target.iter_mut().zip(source) {
                     *target = keep * *target + add * *source;
                 }

@@ -4,6 +4,7 @@ use super::Layer;
 use super::pull::{Pull, Pulled, on_graph};
 use crate::grad::Tape;
 use crate::kernel::memory::{written, zeroed};
+use crate::kernel::team::Shared;
 use crate::kernel::{Real, dispatch, read};
 use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -44,7 +45,7 @@ fn means<T: Real>(xs: &Tensor, (positions, size): (usize, usize)) -> Result<Tens
     let mut ys = vec![T::default(); xs.elem_count() / positions];
     let part = T::from_f64(1.0 / positions as f64);
     read(xs, |xs: &[T]| {
-        ys.par_chunks_mut(size.max(1)).zip(xs.par_chunks((positions * size).max(1))).for_each(|(ys, xs)| {
+        ys.par_chunks_mut(size.max(1)).zip(xs.par_chunks((positions * size).max(1))).each(|(ys, xs)| {
             for xs in xs.chunks_exact(ys.len()) {
                 ys.iter_mut().zip(xs).for_each(|(y, x)| *y += *x);
             }

@@ -4,6 +4,7 @@ use super::{Mechanism, Release};
 use crate::clip::ClippedSum;
 use crate::kernel::chacha::Stream;
 use crate::kernel::normal::{DRAWS, Normals};
+use crate::kernel::team::Shared;
 use crate::seed::{Key, Role};
 use crate::{Error, Result};
 use dp_accountant::{Event, NoiseMultiplier};
@@ -74,10 +75,7 @@ impl StandardNormals {
 
     /// Draws 0, 1, 2, ... on rayon's threads.
     pub fn fill(&self, draws: &mut [f64]) {
-        draws
-            .par_chunks_mut(Self::BLOCK)
-            .enumerate()
-            .for_each(|(block, draws)| self.combine(draws, block, |_, draw| draw));
+        draws.par_chunks_mut(Self::BLOCK).enumerate().each(|(block, draws)| self.combine(draws, block, |_, draw| draw));
     }
 
     /// Replaces every value by what `with` makes of it and its draw. The values, at most [`Self::BLOCK`], have the draws of

@@ -8,6 +8,7 @@
 use super::matmul::{View, matmul};
 use super::memory::cleared;
 use super::{Real, once};
+use crate::kernel::team::Shared;
 use crate::profile::{self, Part};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -70,18 +71,18 @@ impl Attention {
     pub(crate) fn forward<T: Real>(&self, operands: Operands<'_, T>) -> Vec<T> {
         let _time = profile::time(Part::Attention);
         let mut ys = cleared(operands.q.len());
-        let heads = ys.par_chunks_mut(self.size(self.queries)).enumerate().flat_map(|(example, ys)| {
-            let heads = self.heads_of(ys).into_par_iter().enumerate();
-            heads.map(move |(head, ys)| (Place { example, head }, ys))
-        });
-        heads.for_each_init(Scratch::default, |scratch, (place, mut ys)| {
-            for block in self.blocks() {
-                let seen = self.seen_by(block.end);
-                self.probabilities(&operands, place, &block, &mut scratch.probabilities);
-                let p = View::row_major(&scratch.probabilities, block.len(), seen);
-                scratch.out.resize(block.len() * self.dim, T::default());
-                matmul(&mut scratch.out, p, self.rows(operands.v, self.keys, place, 0..seen), false);
-                self.hand_out(&scratch.out, &mut ys[block]);
+        let examples = ys.par_chunks_mut(self.size(self.queries)).enumerate();
+        examples.each_with(Scratch::default, |scratch, (example, ys)| {
+            for (head, mut ys) in self.heads_of(ys).into_iter().enumerate() {
+                let place = Place { example, head };
+                for block in self.blocks() {
+                    let seen = self.seen_by(block.end);
+                    self.probabilities(&operands, place, &block, &mut scratch.probabilities);
+                    let p = View::row_major(&scratch.probabilities, block.len(), seen);
+                    scratch.out.resize(block.len() * self.dim, T::default());
+                    matmul(&mut scratch.out, p, self.rows(operands.v, self.keys, place, 0..seen), false);
+                    self.hand_out(&scratch.out, &mut ys[block]);
+                }
             }
         });
         ys
@@ -93,14 +94,13 @@ impl Attention {
         let [mut dq, mut dk, mut dv] = [operands.q, operands.k, operands.v].map(|operand| cleared(operand.len()));
         let (queries, keys) = (self.size(self.queries), self.size(self.keys));
         let examples = dq.par_chunks_mut(queries).zip(dk.par_chunks_mut(keys)).zip(dv.par_chunks_mut(keys));
-        let heads = examples.enumerate().flat_map(|(example, ((dq, dk), dv))| {
-            let [dq, dk, dv] = [dq, dk, dv].map(|all| self.heads_of(all).into_par_iter());
-            dq.zip(dk).zip(dv).enumerate().map(move |(head, parts)| (Place { example, head }, parts))
-        });
-        heads.for_each_init(Scratch::default, |scratch, (place, ((mut dq, mut dk), mut dv))| {
-            self.backward_head(&operands, cotangents, place, &mut dq, scratch);
-            self.hand_out(&scratch.of_keys, &mut dk);
-            self.hand_out(&scratch.of_values, &mut dv);
+        examples.enumerate().each_with(Scratch::default, |scratch, (example, ((dq, dk), dv))| {
+            let [dq, dk, dv] = [dq, dk, dv].map(|all| self.heads_of(all).into_iter());
+            for (head, ((mut dq, mut dk), mut dv)) in dq.zip(dk).zip(dv).enumerate() {
+                self.backward_head(&operands, cotangents, Place { example, head }, &mut dq, scratch);
+                self.hand_out(&scratch.of_keys, &mut dk);
+                self.hand_out(&scratch.of_values, &mut dv);
+            }
         });
         [dq, dk, dv]
     }

@@ -10,6 +10,7 @@ pub(crate) use cell::Cell;
 use super::matmul::{View, matmul, matmul_parallel};
 use super::memory::cleared;
 use super::{Real, once};
+use crate::kernel::team::Shared;
 use crate::profile::{self, Part};
 use cell::set1;
 use rayon::prelude::*;
@@ -104,14 +105,11 @@ impl<'a, T: Real> Recurrence<'a, T> {
         let mut hidden = cleared(batch * self.time * self.hidden);
         let block = examples_per_block(batch) * self.time;
         let w_hh = self.transposed_w_hh();
-        let kept = hidden
-            .par_chunks_mut(block * self.hidden)
-            .zip(xs.par_chunks(block * self.d))
-            .map_init(Scratch::default, |scratch, (hidden, xs)| {
-                let kept = self.forward_block(&w_hh, xs, hidden, scratch);
-                if keep { kept } else { Vec::new() }
-            })
-            .collect();
+        let blocks = hidden.par_chunks_mut(block * self.hidden).zip(xs.par_chunks(block * self.d));
+        let kept = blocks.gather_with(Scratch::default, |scratch, (hidden, xs)| {
+            let kept = self.forward_block(&w_hh, xs, hidden, scratch);
+            if keep { kept } else { Vec::new() }
+        });
         Forward { hidden, kept }
     }
 
@@ -165,7 +163,7 @@ impl<'a, T: Real> Recurrence<'a, T> {
             .zip(hidden_blocks)
             .zip(cotangents.par_chunks(block * self.hidden))
             .zip(kept)
-            .for_each_init(Scratch::default, |scratch, (((inputs, hidden), cotangents), kept)| {
+            .each_with(Scratch::default, |scratch, (((inputs, hidden), cotangents), kept)| {
                 self.backward_block(kept, cotangents, inputs, hidden, scratch);
             });
         Cotangents { inputs, hidden }
