@@ -100,17 +100,7 @@ impl ClippedSum {
         let mut clipping = Clipping::default();
         // Where nothing is bounded there is nothing to measure: the sum gets no private release.
         let unbounded = bounds.iter().all(|bound| *bound == f64::INFINITY);
-        for gradients in micro_batches {
-            let mut gradients = gradients?;
-            let parts = if unbounded {
-                clipping.examples += gradients.batch();
-                gradients.total()?
-            } else {
-                let norms = gradients.norms(&groups)?;
-                check_norms(&norms, gradients.batch(), count)?;
-                let weights = checked_weights(clip, &norms, &bounds, &mut clipping)?;
-                gradients.weighted_sum(&Weights::grouped(weights, norms.groups(), groups.clone()))?
-            };
+        let mut add = |parts: Vec<Tensor>| -> Result<()> {
             check_shapes(parameters, &parts)?;
             match &sum {
                 None => sum = Some(parts),
@@ -119,6 +109,21 @@ impl ClippedSum {
                         update(sum, 1.0, part, 1.0)?;
                     }
                 }
+            }
+            Ok(())
+        };
+        for gradients in micro_batches {
+            let gradients = gradients?;
+            if unbounded {
+                clipping.examples += gradients.batch();
+                add(gradients.total()?)?;
+                continue;
+            }
+            for mut part in gradients.parts()? {
+                let norms = part.norms(&groups)?;
+                check_norms(&norms, part.batch(), count)?;
+                let weights = checked_weights(clip, &norms, &bounds, &mut clipping)?;
+                add(part.weighted_sum(&Weights::grouped(weights, norms.groups(), groups.clone()))?)?;
             }
         }
         let sum = sum.map_or_else(|| parameters.zeros(), Ok)?;

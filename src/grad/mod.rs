@@ -40,6 +40,18 @@ pub trait PerExample {
     /// How many examples.
     fn batch(&self) -> usize;
 
+    /// The same gradients, some examples at a time in their order: parts are measured and summed one after another, so that what
+    /// one of them keeps in between is freed before the next.
+    ///
+    /// # Errors
+    /// When the tensors of the records do not fit together.
+    fn parts(self) -> Result<Vec<Self>>
+    where
+        Self: Sized,
+    {
+        Ok(vec![self])
+    }
+
     /// Upper bounds on the gradient norms, where parameter `j` (in name order) belongs to group `groups[j]`.
     ///
     /// A bound covers the rounding of the norm itself and of the weighted sum that follows, so that weight times bound

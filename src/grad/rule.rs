@@ -59,6 +59,24 @@ impl Rule {
         }
     }
 
+    /// The record of `count` examples from the `first` on.
+    pub(crate) fn narrow(&self, first: usize, count: usize) -> Result<Self> {
+        Ok(match self {
+            Self::Weight(weight) => Self::Weight(weight.narrow(first, count)?),
+            Self::Bias(bias) => Self::Bias(bias.clone()),
+            Self::Scale(scale) => Self::Scale(scale.narrow(first, count)?),
+            Self::Table(table) => Self::Table(table.narrow(first, count)),
+        })
+    }
+
+    /// Elements that measuring an example in a batch of `batch` leaves behind until it is summed, but for small ones.
+    pub(crate) fn kept(&self, batch: usize) -> usize {
+        match self {
+            Self::Weight(weight) if !weight.ghost(batch) => weight.size(),
+            _ => 0,
+        }
+    }
+
     /// The record with zeros in place of the examples whose `kept` `(batch)` is zero. Examples keep their places: how the others
     /// are summed must not depend on it.
     pub(crate) fn without(&self, kept: &Tensor) -> Result<Self> {

@@ -33,6 +33,14 @@ impl Scale {
         if others.is_empty() { Ok(products) } else { products.sum(others) }
     }
 
+    /// The record of `count` examples from the `first` on.
+    pub(crate) fn narrow(&self, first: usize, count: usize) -> Result<Self> {
+        Ok(match self {
+            Self::Summed => Self::Summed,
+            Self::Factors { factors, axis } => Self::Factors { factors: factors.narrow(0, first, count)?, axis: *axis },
+        })
+    }
+
     /// The record with zeros in place of the examples whose `kept` is zero.
     pub(crate) fn without(&self, kept: &Tensor) -> Result<Self> {
         Ok(match self {

@@ -49,6 +49,12 @@ impl Tokens {
         Tensor::from_slice(&self.ids, self.ids.len(), device)
     }
 
+    /// The tokens of `count` examples from the `first` on.
+    fn narrow(&self, first: usize, count: usize) -> Self {
+        let ids = &self.ids[first * self.positions..][..count * self.positions];
+        Self { ids: ids.into(), batch: count, ..*self }
+    }
+
     /// The positions of all, example by example; `None` if the batches or vocabularies differ.
     fn joined(all: &[&Self]) -> Option<Self> {
         let first = *all.first()?;
@@ -81,6 +87,11 @@ impl Table {
         let Tokens { ids, batch, positions, .. } = &self.tokens;
         let &Self { dim, padding, spread, .. } = self;
         Lookup { ids, batch: *batch, positions: *positions, dim, padding, spread }
+    }
+
+    /// The record of `count` examples from the `first` on.
+    pub(crate) fn narrow(&self, first: usize, count: usize) -> Self {
+        Self { tokens: self.tokens.narrow(first, count), ..self.clone() }
     }
 
     /// Upper bounds on the gradient norms.

@@ -2,6 +2,7 @@
 
 use super::Rule;
 use candle_core::{DType, Device, Result, Tensor, TensorId, Var, bail};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Which implementation of an operation to run.
@@ -33,6 +34,9 @@ pub struct Engine {
     pub kernels: Kernels,
     /// How norms are computed.
     pub route: Route,
+    /// How many examples of a physical batch are measured and summed together, which decides how many gradients are kept at a
+    /// time: by default as many as have 16 MiB of gradients in f32, and at least 32.
+    pub together: Option<NonZeroUsize>,
 }
 
 /// Where the layers of a model leave what their per-example rules need.

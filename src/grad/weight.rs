@@ -72,6 +72,11 @@ impl Kept {
 const KEPT_ELEMENTS: usize = 1 << 26;
 
 impl Weight {
+    /// How many elements the weight has.
+    pub(crate) fn size(&self) -> usize {
+        self.groups * self.p * self.d
+    }
+
     /// The cheaper route, by counted operations and within the memory bound.
     pub(super) fn ghost(&self, batch: usize) -> bool {
         let (t, p, d) = (self.positions as f64, self.p as f64, self.d as f64);
@@ -81,7 +86,7 @@ impl Weight {
             Route::Auto => {
                 let ghost = 2.0 * t * t * (p + d) + 2.0 * t * p * d;
                 let instantiated = 2.0 * t * p * d + 2.0 * p * d;
-                self.positions == 1 || ghost < instantiated || batch * self.groups * self.p * self.d > KEPT_ELEMENTS
+                self.positions == 1 || ghost < instantiated || batch * self.size() > KEPT_ELEMENTS
             }
         }
     }
@@ -139,7 +144,7 @@ impl Weight {
 
     /// Every example's gradient, `(batch, groups p d)`.
     pub(crate) fn instantiate(&self, cotangents: &Tensor) -> Result<Tensor> {
-        let shape = (cotangents.dim(0)?, self.groups * self.p * self.d);
+        let shape = (cotangents.dim(0)?, self.size());
         if let Inputs::Portable(a) = &self.inputs {
             return self.portable_cotangents(cotangents)?.matmul(a)?.reshape(shape);
         }
@@ -168,6 +173,18 @@ impl Weight {
         let g = g.permute((1, 2, 0, 3))?.reshape((self.groups, self.p, n))?;
         let a = a.permute((1, 0, 2, 3))?.reshape((self.groups, n, self.d))?;
         g.matmul(&a)?.reshape((self.groups * self.p, self.d))
+    }
+
+    /// The record of `count` examples from the `first` on.
+    pub(crate) fn narrow(&self, first: usize, count: usize) -> Result<Self> {
+        let some = |inputs: &Tensor| inputs.narrow(0, first, count);
+        let inputs = match &self.inputs {
+            Inputs::Rows(a) => Inputs::Rows(some(a)?),
+            Inputs::Images(a, patches) => Inputs::Images(some(a)?, *patches),
+            Inputs::Portable(a) => Inputs::Portable(some(a)?),
+        };
+        let input_norms = self.input_norms.as_ref().map(|norms| Arc::new(norms[first..][..count].to_vec()));
+        Ok(Self { inputs, input_norms, ..self.clone() })
     }
 
     /// The record with zeros in place of the examples whose `kept` is zero.
@@ -216,13 +233,13 @@ fn ghost_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Vec<f64
 
 fn instantiate_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Tensor> {
     let gradients = weight.on_cpu::<T, _>(cotangents, |outer| outer.instantiate())?;
-    Tensor::from_vec(gradients, (cotangents.dim(0)?, weight.groups * weight.p * weight.d), cotangents.device())
+    Tensor::from_vec(gradients, (cotangents.dim(0)?, weight.size()), cotangents.device())
 }
 
 /// Every gradient is measured while it is in cache.
 fn measure_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Kept>)> {
     let (gradients, norms, arrangement) = weight.on_cpu::<T, _>(cotangents, |outer| outer.measure())?;
-    let shape = (cotangents.dim(0)?, weight.groups * weight.p * weight.d);
+    let shape = (cotangents.dim(0)?, weight.size());
     let rows = Tensor::from_vec(gradients, shape, cotangents.device())?;
     Ok((norms, Some(Kept { rows, arrangement })))
 }

@@ -11,13 +11,14 @@ mod shared;
 mod tables;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
-use dpsgd::grad::{Engine, Kernels, PerExample, Recorded, Route, Tape, Weights, one_example_at_a_time};
+use dpsgd::grad::{Engine, Kernels, Norms, PerExample, Recorded, Route, Tape, Weights, one_example_at_a_time};
 use dpsgd::model::Model;
 use dpsgd::nn::{
     Activation, AvgPool2d, Conv2dConfig, Flatten, Layer, MaxPool2d, Padding, Parameters, Sequential, conv2d,
     conv2d_no_bias, linear, linear_no_bias,
 };
 use dpsgd::seed::Key;
+use std::num::NonZeroUsize;
 
 /// A network through our layers, and the same function through candle's own operations.
 struct Row {
@@ -263,7 +264,11 @@ fn assert_close(got: &[f64], expected: &[f64], tolerance: f64, what: &str) {
 
 fn engines() -> impl Iterator<Item = Engine> {
     [Kernels::Auto, Kernels::Portable].into_iter().flat_map(|kernels| {
-        [Route::Auto, Route::Ghost, Route::Instantiate].into_iter().map(move |route| Engine { kernels, route })
+        [Route::Auto, Route::Ghost, Route::Instantiate].into_iter().map(move |route| Engine {
+            kernels,
+            route,
+            together: None,
+        })
     })
 }
 
@@ -308,9 +313,37 @@ fn check(row: &Row, dtype: DType, batch: usize, contiguous: bool) {
             assert!(norm <= bound[0], "{what}: example {i} adds {norm} and is bounded by {}", bound[0]);
         }
         assert_close(&flat(&recorded.weighted_sum(&weights).unwrap()), &sum, tolerance, &what);
+        check_parts(&model, &parameters, (&xs, &ys), engine, (&norms, &weights, &sum, tolerance), &what);
         let recorded = Recorded::new(&model, &parameters, &xs, &ys, engine).unwrap();
         assert_close(&flat(&recorded.total().unwrap()), &total, tolerance, &what);
     }
+}
+
+/// Two examples at a time have the same norms and, together, the same sum.
+fn check_parts(
+    model: &dyn Model,
+    parameters: &Parameters,
+    (xs, ys): (&Tensor, &Tensor),
+    engine: Engine,
+    (norms, weights, sum, tolerance): (&Norms, &Weights, &[f64], f64),
+    what: &str,
+) {
+    let together = NonZeroUsize::new(2);
+    let recorded = Recorded::new(model, parameters, xs, ys, Engine { together, ..engine }).unwrap();
+    let (batch, weights) = (recorded.batch(), weights.of_parameter(0));
+    let mut parts = recorded.parts().unwrap();
+    assert_eq!(parts.len(), batch.div_ceil(2).max(1), "{what}");
+    let (mut found, mut added, mut first) = (Vec::new(), vec![0.0; sum.len()], 0);
+    for mut part in parts.drain(..) {
+        let weights = Weights::flat(weights[first..][..part.batch()].to_vec(), parameters.len());
+        first += part.batch();
+        found.extend(part.norms(&vec![0; parameters.len()]).unwrap().rows().flatten().copied());
+        let part = flat(&part.weighted_sum(&weights).unwrap());
+        added.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+    let norms: Vec<f64> = norms.rows().flatten().copied().collect();
+    assert_close(&found, &norms, tolerance, what);
+    assert_close(&added, sum, tolerance, what);
 }
 
 #[test]
