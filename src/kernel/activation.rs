@@ -1,7 +1,7 @@
 //! Element-wise functions and what their backward passes multiply cotangents by.
 
-use super::memory::{written, zeroed};
-use super::{Real, once};
+use super::Real;
+use super::memory::{of_each, of_pairs, written};
 use crate::profile::{self, Part};
 
 /// A function of one number.
@@ -28,36 +28,18 @@ const CHUNK: usize = 1 << 14;
 /// The function of every element.
 pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
     let _time = profile::time(Part::Activations);
-    let each = |(ys, xs): (&mut [T], &[T])| match function {
-        Function::Tanh => pulp::Arch::new().dispatch(
-            #[inline(always)]
-            move || {
-                for (y, x) in once(ys).iter_mut().zip(xs) {
-                    *y = x.hyperbolic_tangent();
-                }
-            },
-        ),
-        Function::Relu => pulp::Arch::new().dispatch(
-            #[inline(always)]
-            move || {
-                for (y, x) in once(ys).iter_mut().zip(xs) {
-                    *y = if *x < T::zero() { T::zero() } else { *x };
-                }
-            },
-        ),
-        Function::Gelu => pulp::Arch::new().dispatch(
-            #[inline(always)]
-            move || {
-                for (y, x) in once(ys).iter_mut().zip(xs) {
-                    *y = *x * x.normal().0;
-                }
-            },
-        ),
-    };
     let (ys, _) = written(xs.len(), CHUNK, |i, ys, (): &mut ()| {
-        let ys = zeroed(ys);
         let xs = &xs[i * CHUNK..][..ys.len()];
-        each((&mut *ys, xs));
+        let ys = match function {
+            Function::Tanh => of_each(ys, xs, T::hyperbolic_tangent),
+            Function::Relu => of_each(ys, xs, |x| if x < T::zero() { T::zero() } else { x }),
+            Function::Gelu => of_each(
+                ys,
+                xs,
+                #[inline(always)]
+                |x| x * x.normal().0,
+            ),
+        };
         (ys, ())
     });
     ys
@@ -67,28 +49,22 @@ pub(crate) fn forward<T: Real>(xs: &[T], function: Function) -> Vec<T> {
 /// [looks at inputs](Function::looks_at_inputs), otherwise the output.
 pub(crate) fn backward<T: Real>(values: &[T], cotangents: &[T], function: Function) -> Vec<T> {
     let _time = profile::time(Part::Activations);
-    let each = |(out, (values, cotangents)): (&mut [T], (&[T], &[T]))| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            move || {
-                let pairs = once(out).iter_mut().zip(values).zip(cotangents);
-                match function {
-                    Function::Tanh => pairs.for_each(|((out, y), g)| *out = *g * (T::one() - *y * *y)),
-                    Function::Relu => {
-                        pairs.for_each(|((out, y), g)| *out = if *y > T::zero() { *g } else { T::zero() });
-                    }
-                    Function::Gelu => pairs.for_each(|((out, x), g)| {
-                        let (below, density) = x.normal();
-                        *out = *g * (below + *x * density);
-                    }),
-                }
-            },
-        );
-    };
     let (out, _) = written(values.len(), CHUNK, |i, out, (): &mut ()| {
-        let (out, chunk) = (zeroed(out), i * CHUNK..);
-        let inputs = (&values[chunk.clone()][..out.len()], &cotangents[chunk][..out.len()]);
-        each((&mut *out, inputs));
+        let chunk = i * CHUNK..i * CHUNK + out.len();
+        let pairs = (&values[chunk.clone()], &cotangents[chunk]);
+        let out = match function {
+            Function::Tanh => of_pairs(out, pairs, |y, g| g * (T::one() - y * y)),
+            Function::Relu => of_pairs(out, pairs, |y, g| if y > T::zero() { g } else { T::zero() }),
+            Function::Gelu => of_pairs(
+                out,
+                pairs,
+                #[inline(always)]
+                |x, g| {
+                    let (below, density) = x.normal();
+                    g * (below + x * density)
+                },
+            ),
+        };
         (out, ())
     });
     out

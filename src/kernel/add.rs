@@ -1,7 +1,7 @@
 //! Sums of tensors.
 
 use super::Real;
-use super::memory::{written, zeroed};
+use super::memory::{of_pairs, written, zeroed};
 
 /// Elements a thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -10,8 +10,11 @@ const CHUNK: usize = 1 << 14;
 pub(crate) fn sum<T: Real>(xs: &[T], factor: f64, ys: &[T]) -> Vec<T> {
     let factor = T::from_f64(factor);
     let (sum, _) = written(xs.len(), CHUNK, |i, sum, (): &mut ()| {
-        let sum = zeroed(sum);
         let mut at = i * CHUNK % ys.len();
+        if let Some(ys) = ys.get(at..at + sum.len()) {
+            return (of_pairs(sum, (&xs[i * CHUNK..][..ys.len()], ys), |x, y| x + factor * y), ());
+        }
+        let sum = zeroed(sum);
         let (mut left, mut xs) = (&mut *sum, &xs[i * CHUNK..]);
         while !left.is_empty() {
             let (now, later) = left.split_at_mut(left.len().min(ys.len() - at));

@@ -65,26 +65,70 @@ pub(crate) fn zeroed<T: Real>(slice: &mut [MaybeUninit<T>]) -> &mut [T] {
 
 /// The slice with copies of `row` one after another, the last one cut off where the slice ends.
 pub(crate) fn copies<'s, T: Real>(slice: &'s mut [MaybeUninit<T>], row: &[T]) -> &'s mut [T] {
-    assert!(!row.is_empty() || slice.is_empty(), "copies of nothing");
-    for chunk in slice.chunks_mut(row.len().max(1)) {
+    rows_of(slice, row.len(), |_| row)
+}
+
+/// The slice with copies of rows of `size` elements one after another, the last one cut off where the slice ends.
+pub(crate) fn rows_of<'s, 'r, T: Real>(
+    slice: &'s mut [MaybeUninit<T>],
+    size: usize,
+    row: impl Fn(usize) -> &'r [T],
+) -> &'s mut [T] {
+    for (i, chunk) in slice.chunks_mut(size.max(1)).enumerate() {
+        let row = &row(i)[..chunk.len()];
         chunk.iter_mut().zip(row).for_each(|(element, value)| {
             element.write(*value);
         });
     }
-    // SAFETY: chunks are no longer than the row, so every element has just been written, and `MaybeUninit<T>` lies in memory as `T`
-    // does.
+    // SAFETY: every chunk had a row of as many elements, so every element has just been written, and `MaybeUninit<T>` lies in
+    // memory as `T` does.
     unsafe { &mut *(std::ptr::from_mut(slice) as *mut [T]) }
 }
 
 /// The slice with the values rounded to its type; there are as many.
 pub(crate) fn rounded<'s, T: Real>(slice: &'s mut [MaybeUninit<T>], values: &[f64]) -> &'s mut [T] {
-    assert_eq!(slice.len(), values.len(), "values to round");
+    of_each(
+        slice,
+        values,
+        #[inline(always)]
+        |value| T::from_f64(value),
+    )
+}
+
+/// The slice with what `f` makes of each value; there are as many.
+pub(crate) fn of_each<'s, A: Copy, T: Real>(
+    slice: &'s mut [MaybeUninit<T>],
+    values: &[A],
+    f: impl Fn(A) -> T,
+) -> &'s mut [T] {
+    assert_eq!(slice.len(), values.len(), "values for a slice");
     let to = &mut *slice;
     pulp::Arch::new().dispatch(
         #[inline(always)]
         move || {
             for (element, value) in once(to).iter_mut().zip(values) {
-                element.write(T::from_f64(*value));
+                element.write(f(*value));
+            }
+        },
+    );
+    // SAFETY: there were as many values as elements, so every element has just been written, and `MaybeUninit<T>` lies in memory
+    // as `T` does.
+    unsafe { &mut *(std::ptr::from_mut(slice) as *mut [T]) }
+}
+
+/// The slice with what `f` makes of each pair of values; there are as many of both.
+pub(crate) fn of_pairs<'s, T: Real>(
+    slice: &'s mut [MaybeUninit<T>],
+    (a, b): (&[T], &[T]),
+    f: impl Fn(T, T) -> T,
+) -> &'s mut [T] {
+    assert!(slice.len() == a.len() && a.len() == b.len(), "pairs of values for a slice");
+    let to = &mut *slice;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            for ((element, a), b) in once(to).iter_mut().zip(a).zip(b) {
+                element.write(f(*a, *b));
             }
         },
     );
@@ -114,6 +158,16 @@ mod tests {
         let mut five = [MaybeUninit::new(9.0); 5];
         assert_eq!(copies(&mut five, &[1.0, 2.0]), [1.0, 2.0, 1.0, 2.0, 1.0]);
         assert!(copies::<f32>(&mut [], &[]).is_empty());
+        assert_eq!(rows_of(&mut five, 2, |i| [&[1.0, 2.0], &[3.0, 4.0], &[5.0, 6.0]][i]), [1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn values_and_pairs_are_mapped_one_by_one() {
+        let (a, b): (Vec<f32>, Vec<f32>) = (0..37).map(|i| (i as f32, (i * i) as f32)).unzip();
+        let mut slice = vec![MaybeUninit::new(-1.0f32); 37];
+        assert_eq!(of_each(&mut slice, &a, |x: f32| 2.0 * x), a.iter().map(|x| 2.0 * x).collect::<Vec<_>>());
+        assert_eq!(of_pairs(&mut slice, (&a, &b), |a, b| b - a), a.iter().map(|x| x * x - x).collect::<Vec<_>>());
+        assert_eq!(rounded(&mut slice[..2], &[0.1, 1.0]), [0.1f32, 1.0]);
     }
 
     #[test]

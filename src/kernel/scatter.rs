@@ -4,7 +4,7 @@
 //! them, in f64 and in the order of positions, and both norms and weighted sums call it: a norm is the norm of exactly the
 //! numbers that a sum multiplies by the example's weight.
 
-use super::memory::{written, zeroed};
+use super::memory::{rows_of, written, zeroed};
 use super::team::Shared;
 use super::{Real, norm_bound, to_f64};
 use crate::profile::{self, Part};
@@ -88,10 +88,8 @@ impl Lookup<'_> {
         let row = |id: u32| &table[id as usize * self.dim..][..self.dim];
         if self.spread == Spread::Each {
             let (out, _) = written(self.ids.len() * self.dim, ROWS * self.dim, |i, out, (): &mut ()| {
-                let out = zeroed(out);
                 let ids = &self.ids[i * ROWS..];
-                out.chunks_exact_mut(self.dim).zip(ids).for_each(|(out, id)| out.copy_from_slice(row(*id)));
-                (out, ())
+                (rows_of(out, self.dim, |i| row(ids[i])), ())
             });
             return out;
         }
