@@ -10,7 +10,7 @@ use rayon::prelude::*;
 /// The sum over rows of weight times row, in f64, for rows `(weights, size)`.
 pub(crate) fn weighted_rows<T: Real>(rows: &[T], weights: &[f64], size: usize) -> Vec<f64> {
     let _time = profile::time(Part::Sums);
-    const COLUMNS: usize = 1024;
+    const COLUMNS: usize = 256;
     let (sum, _) = written(size, COLUMNS, |chunk, sum, (): &mut ()| {
         let sum = zeroed(sum);
         let columns = &mut *sum;
@@ -69,8 +69,8 @@ pub(crate) fn sums_of_runs<T: Real>(values: &[T], batch: usize, size: usize, run
 
 /// An upper bound on the norm of every row of `(batch, size)`, tight to rounding.
 pub(crate) fn row_norms<T: Real>(rows: &[T], batch: usize) -> Vec<f64> {
-    /// Elements a thread takes at a time: it takes longer to wake another one than to measure fewer.
-    const CHUNK: usize = 1 << 16;
+    /// Elements a thread takes at a time.
+    const CHUNK: usize = 1 << 13;
     let _time = profile::time(Part::Norms);
     let size = rows.len() / batch.max(1);
     let mut norms = vec![0.0; batch];
