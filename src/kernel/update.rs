@@ -2,7 +2,7 @@
 
 use super::memory::{rounded, written};
 use super::team::Shared;
-use super::{Real, dispatch, slice, widen};
+use super::{Real, dispatch, once, slice, widen};
 use crate::profile::{self, Part};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
@@ -28,6 +28,22 @@ pub(crate) fn mapped<S: Real, T: Real>(values: &[S], block: usize, f: impl Fn(us
         (rounded(out, wide), ())
     });
     mapped
+}
+
+/// Replaces every value by what `f` makes of it.
+pub(crate) fn in_place(values: &mut [f64], f: impl Fn(f64) -> f64) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || once(values).iter_mut().for_each(|value| *value = f(*value)),
+    );
+}
+
+/// Replaces every value by what `f` makes of it and its partner, as far as there are both.
+pub(crate) fn in_place_with(values: &mut [f64], partners: &[f64], f: impl Fn(f64, f64) -> f64) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || once(values).iter_mut().zip(partners).for_each(|(value, partner)| *value = f(*value, *partner)),
+    );
 }
 
 struct Update {

@@ -1,17 +1,18 @@
 //! The Gaussian mechanism on a ChaCha20 stream.
 
-use super::{Mechanism, Release};
+use super::{Mechanism, Release, share_of};
 use crate::clip::ClippedSum;
 use crate::kernel::chacha::Stream;
 use crate::kernel::normal::{DRAWS, Normals};
 use crate::kernel::team::Shared;
+use crate::kernel::update::in_place_with;
 use crate::seed::{Key, Role};
 use crate::{Error, Result};
 use dp_accountant::{Event, NoiseMultiplier};
 use rayon::prelude::*;
 
-/// Adds independent N(0, (z C)^2) to every element of the sum and divides by the expected batch, z the noise multiplier
-/// and C the bound of the sum.
+/// Adds independent N(0, (z C)^2) to every element of the sum and multiplies by the inverse of the expected batch, z the noise
+/// multiplier and C the bound of the sum.
 ///
 /// The noise of step t is a function of (key, t) alone: two mechanisms with one key that release *different* sums at one step
 /// use the same noise twice, and the difference of the releases is the difference of the sums. One key serves one run.
@@ -22,7 +23,7 @@ use rayon::prelude::*;
 #[derive(Debug)]
 pub struct Gaussian {
     noise_multiplier: NoiseMultiplier,
-    expected_batch: f64,
+    share: f64,
     key: Key,
     step: u32,
 }
@@ -32,12 +33,9 @@ impl Gaussian {
     /// divided by.
     ///
     /// # Errors
-    /// When the expected batch is not finite and positive.
+    /// When the expected batch is not a positive number.
     pub fn new(noise_multiplier: NoiseMultiplier, expected_batch: f64, key: Key, step: u32) -> Result<Self> {
-        if !(expected_batch.is_finite() && expected_batch > 0.0) {
-            return Err(Error::value("expected batch", expected_batch, "a finite number above 0"));
-        }
-        Ok(Self { noise_multiplier, expected_batch, key, step })
+        Ok(Self { noise_multiplier, share: share_of(expected_batch)?, key, step })
     }
 }
 
@@ -83,9 +81,7 @@ impl StandardNormals {
     fn combine(&self, values: &mut [f64], block: usize, with: impl Fn(f64, f64) -> f64) {
         let mut normals = Normals::new(&self.stream, block as u64 * Self::STRETCH, Self::BLOCK);
         for values in values.chunks_mut(DRAWS) {
-            for (value, draw) in values.iter_mut().zip(normals.draw()) {
-                *value = with(*value, *draw);
-            }
+            in_place_with(values, normals.draw(), &with);
         }
     }
 }
@@ -103,9 +99,9 @@ impl Mechanism for Gaussian {
                 ),
             });
         }
-        let (draws, expected_batch) = (StandardNormals::new(&self.key, self.step), self.expected_batch);
+        let (draws, share) = (StandardNormals::new(&self.key, self.step), self.share);
         let gradient = sum.release(|block, values| {
-            draws.combine(values, block, |value, draw| (value + deviation * draw) / expected_batch);
+            draws.combine(values, block, |value, draw| (value + deviation * draw) * share);
         })?;
         let next = self.step.checked_add(1);
         self.step = next.ok_or_else(|| Error::value("step", self.step, "fewer than 2^32: no noise is used twice"))?;

@@ -9,8 +9,8 @@ mod noiseless;
 pub use gaussian::{Gaussian, StandardNormals};
 pub use noiseless::Noiseless;
 
-use crate::Result;
 use crate::clip::ClippedSum;
+use crate::{Error, Result};
 use candle_core::Tensor;
 use dp_accountant::Event;
 
@@ -37,4 +37,13 @@ impl Release {
     pub fn into_gradient(self) -> Vec<Tensor> {
         self.gradient
     }
+}
+
+/// The inverse of an expected batch.
+fn share_of(expected_batch: f64) -> Result<f64> {
+    let share = expected_batch.recip();
+    if expected_batch > 0.0 && expected_batch.is_finite() && share.is_finite() {
+        return Ok(share);
+    }
+    Err(Error::value("expected batch", expected_batch, "a finite number above 0"))
 }

@@ -1,32 +1,30 @@
 //! No noise, for comparison with training that is not private.
 
-use super::{Mechanism, Release};
+use super::{Mechanism, Release, share_of};
+use crate::Result;
 use crate::clip::ClippedSum;
-use crate::{Error, Result};
+use crate::kernel::update::in_place;
 use dp_accountant::Event;
 
-/// Releases the sum itself, divided by the expected batch; its cost is that there is no guarantee.
+/// Releases the sum itself, times the inverse of the expected batch; its cost is that there is no guarantee.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Noiseless {
-    expected_batch: f64,
+    share: f64,
 }
 
 impl Noiseless {
     /// Divides sums by `expected_batch`.
     ///
     /// # Errors
-    /// When the expected batch is not finite and positive.
+    /// When the expected batch is not a positive number.
     pub fn new(expected_batch: f64) -> Result<Self> {
-        if !(expected_batch.is_finite() && expected_batch > 0.0) {
-            return Err(Error::value("expected batch", expected_batch, "a finite number above 0"));
-        }
-        Ok(Self { expected_batch })
+        Ok(Self { share: share_of(expected_batch)? })
     }
 }
 
 impl Mechanism for Noiseless {
     fn release(&mut self, sum: ClippedSum) -> Result<(Release, Event)> {
-        let gradient = sum.release(|_, values| values.iter_mut().for_each(|value| *value /= self.expected_batch))?;
+        let gradient = sum.release(|_, values| in_place(values, |value| self.share * value))?;
         Ok((Release { gradient }, self.event()))
     }
 
