@@ -295,7 +295,7 @@ impl Team {
 struct Patience(u32);
 
 impl Patience {
-    /// Some hundredth of a microsecond, at times the turn of another thread of the machine. Whether it was.
+    /// A moment; at times the turn of another thread of the machine, and then true.
     fn spin(&mut self) -> bool {
         self.0 = self.0.saturating_add(1);
         std::hint::spin_loop();
