@@ -4,7 +4,7 @@
 //! the sampler, the clipping rule and the mechanism that a trainer uses, so that what is accounted and what is done cannot
 //! differ.
 
-use crate::clip::{ClipNorm, Flat};
+use crate::clip::{ClipNorm, Flat, Perturbation};
 use crate::noise::Gaussian;
 use crate::sample::Poisson;
 use crate::seed::Key;
@@ -35,6 +35,8 @@ pub struct Draft {
     pub expected_batch: usize,
     /// The largest norm of a per-example gradient in a sum.
     pub clip_norm: ClipNorm,
+    /// Noise on every example's gradient before it is clipped, against clipping bias. The cost does not depend on it.
+    pub perturbation: Option<Perturbation>,
     /// How many steps are to be taken.
     pub steps: u32,
     /// The probability with which the epsilon may fail to hold.
@@ -215,6 +217,7 @@ mod tests {
             records: 1000,
             expected_batch: 100,
             clip_norm: ClipNorm::new(1.0).unwrap(),
+            perturbation: None,
             steps: 50,
             delta: Delta::new(1e-5).unwrap(),
             budget: None,

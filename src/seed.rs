@@ -45,6 +45,8 @@ pub enum Role {
     Probe = 5,
     /// The order of a batch.
     Order = 6,
+    /// The noise on the gradients of single examples.
+    Perturbation = 7,
 }
 
 impl Key {
@@ -105,7 +107,8 @@ mod tests {
     #[test]
     fn streams_are_functions_of_key_role_and_step_and_never_shared() {
         let key = Key::from_seed(7);
-        let roles = [Role::Sampler, Role::Noise, Role::Init, Role::Holdout, Role::Probe, Role::Order];
+        let roles =
+            [Role::Sampler, Role::Noise, Role::Init, Role::Holdout, Role::Probe, Role::Order, Role::Perturbation];
         let mut firsts = HashSet::new();
         for role in roles {
             for step in [0, 1, 2, u32::MAX] {

@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::clip::{Clip, ClippedSum, Clipping, Unclipped};
 use crate::data::Dataset;
-use crate::grad::{Recorded, probe_isolation};
+use crate::grad::{PerExample, Recorded, probe_isolation};
 use crate::kernel::team::awake;
 use crate::model::Model;
 use crate::nn::Parameters;
@@ -11,7 +11,7 @@ use crate::noise::{Mechanism, Noiseless};
 use crate::optim::Optimizer;
 use crate::plan::Plan;
 use crate::run::Run;
-use crate::sample::Sampling;
+use crate::sample::{Batch, Sampling};
 use crate::seed::Key;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -146,8 +146,7 @@ impl<'a> Trainer<'a> {
 
         while self.step < self.affordable {
             let batch = sampler.next_batch();
-            let gradients = batch.micro_batches(self.run.physical_batch).map(|rows| self.per_example(rows));
-            let sum = ClippedSum::new(self.parameters, clip.as_ref(), gradients)?;
+            let sum = self.clipped(&batch, clip.as_ref())?;
             let clipping = sum.clipping();
 
             let (release, event) = mechanism.release(sum)?;
@@ -161,6 +160,21 @@ impl<'a> Trainer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The clipped sum of a batch, whose examples may have been perturbed before.
+    fn clipped(&self, batch: &Batch, clip: &dyn Clip) -> Result<ClippedSum> {
+        let gradients = batch.micro_batches(self.run.physical_batch).map(|rows| self.per_example(rows));
+        let Some(perturbation) = self.plan.draft().perturbation.filter(|_| self.private) else {
+            return ClippedSum::new(self.parameters, clip, gradients);
+        };
+        let mut first = 0;
+        let perturbed = gradients.map(|gradients| {
+            let (gradients, from) = (gradients?, first);
+            first += gradients.batch();
+            Ok(perturbation.of(gradients, self.key, self.step, from))
+        });
+        ClippedSum::new(self.parameters, clip, perturbed)
     }
 
     /// The per-example gradients of some records.

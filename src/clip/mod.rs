@@ -3,10 +3,12 @@
 //! A [`Clip`] proposes weights; [`ClippedSum::new`] is the only way into a sum, and checks them.
 
 mod flat;
+mod perturb;
 mod sum;
 mod unclipped;
 
 pub use flat::Flat;
+pub use perturb::{Perturbation, Perturbed};
 pub(crate) use sum::BLOCK;
 pub use sum::{ClippedSum, Clipping};
 pub use unclipped::Unclipped;

@@ -9,7 +9,7 @@ use crate::nn::Parameters;
 use crate::profile::{self, Part};
 use crate::{Error, Result};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Shape, Tensor, Var};
 use std::num::NonZeroUsize;
 
 /// The gradients of one physical batch: for each parameter, in name order, the records its uses left.
@@ -65,11 +65,40 @@ impl Recorded {
         Ok(Self { batch, parameters, together: engine.together })
     }
 
-    /// How many examples are measured together.
-    fn together(&self) -> usize {
-        let per_example: usize = self.parameters.iter().map(|records| records.kept(self.batch)).sum();
-        let most = || KEPT.checked_div(per_example).map_or(self.batch, |most| most.max(LEAST));
-        self.together.map_or_else(most, NonZeroUsize::get)
+    /// The shapes of the parameters.
+    pub(crate) fn shapes(&self) -> Vec<Shape> {
+        self.parameters.iter().map(|records| records.var.shape().clone()).collect()
+    }
+
+    /// Every example's gradient for each parameter, `(batch, size)`.
+    pub(crate) fn instantiated(&self) -> Result<Vec<Tensor>> {
+        let all = |records: &Records| match records.instantiated()? {
+            Some(gradients) => Ok(gradients),
+            None => Ok(Tensor::zeros((self.batch, records.var.elem_count()), records.var.dtype(), &Device::Cpu)?),
+        };
+        self.parameters.iter().map(all).collect()
+    }
+
+    /// As [`PerExample::parts`], for who forms every gradient.
+    pub(crate) fn formed_in_parts(self) -> Result<Vec<Self>> {
+        let per_example = self.parameters.iter().map(|records| records.var.elem_count()).sum();
+        let most = self.together.map_or_else(|| KEPT.checked_div(per_example).unwrap_or(1).max(1), NonZeroUsize::get);
+        self.in_parts(most)
+    }
+
+    /// At most so many examples together, and in parts of nearly equal size.
+    fn in_parts(self, most: usize) -> Result<Vec<Self>> {
+        if self.batch <= most {
+            return Ok(vec![self]);
+        }
+        let size = self.batch.div_ceil(self.batch.div_ceil(most));
+        let part = |first: usize| {
+            let batch = size.min(self.batch - first);
+            let parameters =
+                self.parameters.iter().map(|records| records.narrow(first, batch)).collect::<Result<_>>()?;
+            Ok(Self { batch, parameters, together: self.together })
+        };
+        (0..self.batch).step_by(size).map(part).collect()
     }
 }
 
@@ -125,6 +154,13 @@ impl Records {
             }
             _ => {}
         }
+        let sum = self.instantiated()?;
+        let norms = sum.as_ref().map_or(Ok(Vec::new()), norms_of_rows)?;
+        Ok(self.keep(norms, sum.map(Kept::of)))
+    }
+
+    /// Every example's gradient, `(batch, size)`, if there is a use.
+    fn instantiated(&self) -> Result<Option<Tensor>> {
         let mut sum: Option<Tensor> = None;
         for (rule, cotangent) in &self.uses {
             let gradient = rule.instantiate(cotangent)?;
@@ -133,8 +169,7 @@ impl Records {
                 None => gradient,
             });
         }
-        let norms = sum.as_ref().map_or(Ok(Vec::new()), norms_of_rows)?;
-        Ok(self.keep(norms, sum.map(Kept::of)))
+        Ok(sum)
     }
 
     /// Gradients that were formed replace the records they came from, whose memory is needed no longer.
@@ -227,18 +262,10 @@ impl PerExample for Recorded {
     }
 
     fn parts(self) -> Result<Vec<Self>> {
-        let most = self.together();
-        if self.batch <= most {
-            return Ok(vec![self]);
-        }
-        let size = self.batch.div_ceil(self.batch.div_ceil(most));
-        let part = |first: usize| {
-            let batch = size.min(self.batch - first);
-            let parameters =
-                self.parameters.iter().map(|records| records.narrow(first, batch)).collect::<Result<_>>()?;
-            Ok(Self { batch, parameters, together: self.together })
-        };
-        (0..self.batch).step_by(size).map(part).collect()
+        let per_example: usize = self.parameters.iter().map(|records| records.kept(self.batch)).sum();
+        let most = || KEPT.checked_div(per_example).map_or(self.batch, |most| most.max(LEAST));
+        let most = self.together.map_or_else(most, NonZeroUsize::get);
+        self.in_parts(most)
     }
 
     fn norms(&mut self, groups: &[usize]) -> Result<Norms> {

@@ -68,7 +68,12 @@ impl StandardNormals {
 
     /// The draws that [`Gaussian`] uses at `step`.
     pub fn new(key: &Key, step: u32) -> Self {
-        Self { stream: Stream::of(&key.stream(Role::Noise, step)) }
+        Self::of(key, Role::Noise, step)
+    }
+
+    /// The draws of a role at `step`.
+    pub(crate) fn of(key: &Key, role: Role, step: u32) -> Self {
+        Self { stream: Stream::of(&key.stream(role, step)) }
     }
 
     /// Draws 0, 1, 2, ... on rayon's threads.
@@ -78,7 +83,7 @@ impl StandardNormals {
 
     /// Replaces every value by what `with` makes of it and its draw. The values, at most [`Self::BLOCK`], have the draws of
     /// `block`.
-    fn combine(&self, values: &mut [f64], block: usize, with: impl Fn(f64, f64) -> f64) {
+    pub(crate) fn combine(&self, values: &mut [f64], block: usize, with: impl Fn(f64, f64) -> f64) {
         let mut normals = Normals::new(&self.stream, block as u64 * Self::STRETCH, Self::BLOCK);
         for values in values.chunks_mut(DRAWS) {
             in_place_with(values, normals.draw(), &with);

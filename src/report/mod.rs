@@ -12,6 +12,7 @@ pub use statement::statement;
 pub use twin::Twin;
 pub use verify::{Verified, verify};
 
+use crate::clip::Perturbation;
 use crate::data::{Dataset, Schema};
 use crate::journal::Journal;
 use crate::nn::Parameters;
@@ -90,6 +91,8 @@ pub struct Privacy {
     pub clipping: String,
     /// The largest norm of an example in a sum.
     pub clip_norm: f64,
+    /// The standard deviation of the noise on every example's gradient before the clip, which the cost does not count.
+    pub perturbation: Option<f64>,
     /// The mechanism.
     pub mechanism: String,
     /// Noise standard deviation over clip norm.
@@ -213,6 +216,7 @@ impl Privacy {
             expected_batch: draft.expected_batch,
             clipping: "flat".into(),
             clip_norm: draft.clip_norm.get(),
+            perturbation: draft.perturbation.map(Perturbation::get),
             mechanism: "gaussian".into(),
             noise_multiplier: plan.noise_multiplier(),
             steps_asked: draft.steps,
@@ -292,6 +296,12 @@ fn assumptions(privacy: &Privacy, model: &ModelFile, data: &Dataset, test_data: 
             "The key of sampling and noise was derived from a seed given by the user: the guarantee holds only while that seed is secret and no other released model was trained with it.".to_string()
         }
     });
+    if privacy.perturbation.is_some() {
+        list.push(
+            "The noise on the gradients of single examples does not depend on the data and comes before the clip: an example still has at most the clip norm in a sum, so the cost is that of the same run without it."
+                .to_string(),
+        );
+    }
     list.push("Noise is Gaussian in floating point; what that leaves open is described in SECURITY.md.".to_string());
     if privacy.delta.get() * privacy.records as f64 >= 1.0 {
         list.push(format!(

@@ -26,6 +26,8 @@ const VALUES: &[Row] = &[
     ("train --data small.csv --noise-multiplier inf", 2, &["noise", "multiplier", "finite"]),
     ("train --data small.csv --clip-norm 0", 2, &["clip", "norm", "above 0"]),
     ("train --data small.csv --clip-norm inf", 2, &["clip", "norm", "finite"]),
+    ("train --data small.csv --perturbation 0", 2, &["perturbation", "above 0"]),
+    ("train --data small.csv --perturbation nan", 2, &["perturbation", "finite"]),
     ("train --data small.csv --batch-size 0", 2, &["batch", "size", "1 to"]),
     ("train --data small.csv --batch-size 61", 2, &["batch", "size", "61", "60"]),
     ("train --data small.csv --epochs 0", 2, &["--epochs", "above 0"]),
@@ -269,9 +271,16 @@ fn a_device_without_its_feature_names_the_feature() {
 fn a_negative_number_is_refused_as_a_value_and_not_as_an_unknown_flag() {
     let here = here();
     let mut all = Vec::new();
-    for flag in
-        ["--epsilon", "--delta", "--noise-multiplier", "--clip-norm", "--epochs", "--learning-rate", "--holdout"]
-    {
+    for flag in [
+        "--epsilon",
+        "--delta",
+        "--noise-multiplier",
+        "--clip-norm",
+        "--perturbation",
+        "--epochs",
+        "--learning-rate",
+        "--holdout",
+    ] {
         let name = flag.trim_start_matches('-').split('-').next().unwrap();
         all.extend(faults(
             here.path(),
@@ -292,6 +301,7 @@ fn a_refused_value_is_named_by_its_flag() {
         ("--delta", "2"),
         ("--noise-multiplier", "0"),
         ("--clip-norm", "0"),
+        ("--perturbation", "0"),
         ("--batch-size", "0"),
         ("--steps", "0"),
         ("--learning-rate", "0"),

@@ -158,6 +158,7 @@ fn the_twin_without_privacy_says_so_and_keeps_nothing() {
         "--noise-multiplier 2",
         "--delta 1e-6",
         "--clip-norm 1",
+        "--perturbation 1",
         "--relation replace",
         "--accountant rdp",
         "--out run",
@@ -166,6 +167,21 @@ fn the_twin_without_privacy_says_so_and_keeps_nothing() {
         assert_eq!(refused.code, Some(2), "{flags}: {}", refused.stderr);
     }
     assert_eq!(entries(here.path()), ["small.csv"]);
+}
+
+#[test]
+fn perturbation_changes_the_model_and_the_statement_and_not_the_cost() {
+    let here = here();
+    let line = "train --data small.csv --holdout 0.2 --epochs 5 --epsilon 1 --seed 3";
+    let (plain, perturbed) =
+        (json(here.path(), line), json(here.path(), &format!("{line} --perturbation 0.5 --out run")));
+    assert_eq!(perturbed["privacy"]["epsilon"], plain["privacy"]["epsilon"]);
+    assert_eq!(perturbed["privacy"]["noise_multiplier"], plain["privacy"]["noise_multiplier"]);
+    assert_eq!((number(&perturbed, "/privacy/perturbation"), &plain["privacy"]["perturbation"]), (0.5, &Value::Null));
+    assert_ne!(perturbed["model"]["sha256"], plain["model"]["sha256"]);
+    let statement = std::fs::read_to_string(here.path().join("run/statement.txt")).unwrap();
+    assert!(statement.contains("before the clip, standard deviation 0.5 in each coordinate"), "{statement}");
+    ok(here.path(), "verify run");
 }
 
 #[test]

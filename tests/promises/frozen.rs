@@ -24,6 +24,7 @@ fn plan() -> Plan {
         records: 40,
         expected_batch: 10,
         clip_norm: ClipNorm::new(0.7).unwrap(),
+        perturbation: None,
         steps: 4,
         delta: Delta::new(1e-5).unwrap(),
         budget: None,

@@ -9,6 +9,7 @@ mod frozen;
 mod interruption;
 mod isolation;
 mod per_example_gradients;
+mod perturbation;
 mod plain_step;
 mod privacy_flow;
 mod published_data;

@@ -11,6 +11,7 @@ mod shared;
 mod tables;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
+use dpsgd::clip::Perturbation;
 use dpsgd::grad::{Engine, Kernels, Norms, PerExample, Recorded, Route, Tape, Weights, one_example_at_a_time};
 use dpsgd::model::Model;
 use dpsgd::nn::{
@@ -314,6 +315,12 @@ fn check(row: &Row, dtype: DType, batch: usize, contiguous: bool) {
         }
         assert_close(&flat(&recorded.weighted_sum(&weights).unwrap()), &sum, tolerance, &what);
         check_parts(&model, &parameters, (&xs, &ys), engine, (&norms, &weights, &sum, tolerance), &what);
+        // Noise too small to be seen: what is formed for it are the gradients.
+        let recorded = Recorded::new(&model, &parameters, &xs, &ys, engine).unwrap();
+        let mut perturbed = Perturbation::new(1e-20).unwrap().of(recorded, &Key::from_seed(6), 0, 0);
+        let formed: Vec<f64> = perturbed.norms(&groups).unwrap().rows().flatten().copied().collect();
+        assert_close(&formed, &truth.rows().flatten().copied().collect::<Vec<_>>(), tolerance, &what);
+        assert_close(&flat(&perturbed.weighted_sum(&weights).unwrap()), &sum, tolerance, &what);
         let recorded = Recorded::new(&model, &parameters, &xs, &ys, engine).unwrap();
         assert_close(&flat(&recorded.total().unwrap()), &total, tolerance, &what);
     }

@@ -30,6 +30,7 @@ fn draft(records: usize) -> Draft {
         records,
         expected_batch: records / 4,
         clip_norm: ClipNorm::new(0.7).unwrap(),
+        perturbation: None,
         steps: 12,
         delta: Delta::new(1e-5).unwrap(),
         budget: None,
