@@ -3,8 +3,9 @@
 //! It is kept in the checkpoint, so that a run that was interrupted reports on all its steps. Most of it comes from private
 //! gradients and is not privatised.
 
-use crate::clip::Clipping;
+use crate::clip::{Clipping, Symmetry};
 use crate::recipe::Recipe;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// What was learnt and how, and what happened on the way.
@@ -16,6 +17,14 @@ pub struct Journal {
     since: Clipping,
     total: Clipping,
     seconds: f64,
+    symmetry: Vec<Measured>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Measured {
+    step: u32,
+    #[serde(flatten)]
+    symmetry: Symmetry,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +38,7 @@ impl Journal {
     /// The journal of a run that is about to start.
     pub fn new(recipe: Recipe) -> Self {
         let (since, total) = (Clipping::default(), Clipping::default());
-        Self { recipe, entries: Vec::new(), since, total, seconds: 0.0 }
+        Self { recipe, entries: Vec::new(), since, total, seconds: 0.0, symmetry: Vec::new() }
     }
 
     /// What is learnt and how.
@@ -46,6 +55,25 @@ impl Journal {
     /// Makes an entry after `step`, with the epsilon spent until then.
     pub fn enter(&mut self, step: u32, epsilon: f64) {
         self.entries.push(Entry { step, epsilon, clipping: std::mem::take(&mut self.since) });
+    }
+
+    /// Takes note of how symmetric gradients were after `step`.
+    pub fn measured(&mut self, step: u32, symmetry: Symmetry) {
+        self.symmetry.push(Measured { step, symmetry });
+    }
+
+    /// How symmetric gradients were, as JSON, if that was measured. All of it comes from private gradients.
+    ///
+    /// # Errors
+    /// Never for finite numbers.
+    pub fn symmetry(&self) -> Result<Option<String>> {
+        if self.symmetry.is_empty() {
+            return Ok(None);
+        }
+        let warning = "not private: computed from gradients of single records without noise; do not publish";
+        let document = serde_json::json!({ "warning": warning, "measured": self.symmetry });
+        let text = serde_json::to_string_pretty(&document);
+        Ok(Some(text.map_err(|error| Error::value("symmetry", error, "finite numbers"))? + "\n"))
     }
 
     /// Takes note of time spent in the training loop.

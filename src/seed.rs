@@ -47,6 +47,8 @@ pub enum Role {
     Order = 6,
     /// The noise on the gradients of single examples.
     Perturbation = 7,
+    /// Directions in which gradients are compared.
+    Directions = 8,
 }
 
 impl Key {
@@ -107,8 +109,16 @@ mod tests {
     #[test]
     fn streams_are_functions_of_key_role_and_step_and_never_shared() {
         let key = Key::from_seed(7);
-        let roles =
-            [Role::Sampler, Role::Noise, Role::Init, Role::Holdout, Role::Probe, Role::Order, Role::Perturbation];
+        let roles = [
+            Role::Sampler,
+            Role::Noise,
+            Role::Init,
+            Role::Holdout,
+            Role::Probe,
+            Role::Order,
+            Role::Perturbation,
+            Role::Directions,
+        ];
         let mut firsts = HashSet::new();
         for role in roles {
             for step in [0, 1, 2, u32::MAX] {

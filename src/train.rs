@@ -1,7 +1,7 @@
 //! The training loop.
 
 use crate::checkpoint::Checkpoint;
-use crate::clip::{Clip, ClippedSum, Clipping, Unclipped};
+use crate::clip::{Clip, ClippedSum, Clipping, Symmetry, Unclipped};
 use crate::data::Dataset;
 use crate::grad::{PerExample, Recorded, probe_isolation};
 use crate::kernel::team::awake;
@@ -14,7 +14,7 @@ use crate::run::Run;
 use crate::sample::{Batch, Sampling};
 use crate::seed::Key;
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use dp_accountant::Ledger;
 
 /// A model, its data and its plan, on the way from the first step to the last.
@@ -181,6 +181,18 @@ impl<'a> Trainer<'a> {
     fn per_example(&self, rows: &[usize]) -> Result<Recorded> {
         let (xs, ys) = tensors(self.data, rows, self.parameters)?;
         Recorded::new(self.model, self.parameters, &xs, &ys, self.run.engine())
+    }
+
+    /// How symmetric the gradients of the first `examples` records are where the parameters stand now. All of them are in memory
+    /// together. Not private.
+    ///
+    /// # Errors
+    /// When there are fewer than two, or a gradient is not finite.
+    pub fn symmetry(&self, examples: usize) -> Result<Symmetry> {
+        let rows: Vec<usize> = (0..examples.min(self.data.len())).collect();
+        let gradients = Tensor::cat(&self.per_example(&rows)?.instantiated()?, 1)?.to_dtype(DType::F32)?;
+        let dim = gradients.dim(1)?;
+        Symmetry::of(&gradients.flatten_all()?.to_vec1()?, dim, self.plan.draft().clip_norm.get(), self.key)
     }
 
     /// What has been spent.

@@ -49,6 +49,10 @@ pub(super) struct Args {
     /// clipping bias. Costs nothing; raise the learning rate with it.
     #[arg(long, value_name = "K", help_heading = "Privacy")]
     perturbation: Option<f64>,
+    /// Measure before the first and after the last step how symmetric the gradients of the first N records are, and keep it in --out;
+    /// it is not private.
+    #[arg(long, value_name = "N", requires = "out", help_heading = "Run", value_parser = clap::value_parser!(u32).range(2..))]
+    symmetry: Option<u32>,
     /// Expected records in a batch. Batches are Poisson-sampled: their real sizes vary.
     #[arg(long, value_name = "B", help_heading = "Privacy")]
     batch_size: Option<usize>,
@@ -167,7 +171,7 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         let utility = utility(&model, &data, &parameters, &run)?;
         return print_twin(&Twin::new(&journal, &parameters, utility, cost(&journal)), format);
     }
-    let (directory, journal) = match (resumed, &args.out) {
+    let (directory, mut journal) = match (resumed, &args.out) {
         (Some((directory, checkpoint)), _) => {
             let journal: Journal = checkpoint.notes()?;
             same_recipe(journal.recipe(), &recipe)?;
@@ -181,6 +185,9 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         announce(&plan, journal.recipe(), &data.train)?;
     }
 
+    if let Some(examples) = args.symmetry.filter(|_| trainer.step() == 0) {
+        journal.measured(0, trainer.symmetry(examples as usize)?);
+    }
     let mut watcher = Watcher::new(Some(&plan), trainer.step(), journal, args.quiet);
     let trained = loop {
         let since = Instant::now();
@@ -198,10 +205,17 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
             break trained;
         }
     };
-    let journal = watcher.finish();
+    let mut journal = watcher.finish();
     trained?;
     if !trainer.is_done() {
         return Ok(interrupted(&trainer, directory.as_ref()));
+    }
+    if let Some(examples) = args.symmetry {
+        // The budget is spent: a diagnosis that fails must not take the model with it.
+        match trainer.symmetry(examples as usize) {
+            Ok(symmetry) => journal.measured(trainer.step(), symmetry),
+            Err(error) => note(&format!("symmetry was not measured after the last step: {error}")),
+        }
     }
 
     let (model_bytes, model_sha256) = model_file(&parameters)?;

@@ -5,12 +5,14 @@
 mod flat;
 mod perturb;
 mod sum;
+mod symmetry;
 mod unclipped;
 
 pub use flat::Flat;
 pub use perturb::{Perturbation, Perturbed};
 pub(crate) use sum::BLOCK;
 pub use sum::{ClippedSum, Clipping};
+pub use symmetry::Symmetry;
 pub use unclipped::Unclipped;
 
 use crate::grad::Norms;

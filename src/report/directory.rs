@@ -110,6 +110,10 @@ impl RunDirectory {
         file("model.safetensors", model)?;
         file("ledger.json", ledger.as_bytes())?;
         file("metrics.csv", journal.to_csv().as_bytes())?;
+        if let Some(symmetry) = journal.symmetry()? {
+            let path = self.path.join("symmetry_not_private.json");
+            whole_file::write(&path, symmetry.as_bytes(), Readers::Owner)?;
+        }
         file("statement.txt", statement(report).as_bytes())?;
         file("report.json", report.to_json()?.as_bytes())?;
         let checkpoint = self.path.join("checkpoint");

@@ -75,6 +75,7 @@ fn not_private(report: &Report) -> Vec<String> {
     let mut list = vec![
         "the clipped fraction, gradient norms and dropped examples of the training records in report.json and metrics.csv".into(),
         "times, speed and the number of sampled examples in report.json and metrics.csv".into(),
+        "symmetry_not_private.json, if symmetry was measured".into(),
         "the checkpoint, if one was kept: it holds the key".into(),
     ];
     if report.utility.test_accuracy.is_some() {

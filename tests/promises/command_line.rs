@@ -179,9 +179,34 @@ fn perturbation_changes_the_model_and_the_statement_and_not_the_cost() {
     assert_eq!(perturbed["privacy"]["noise_multiplier"], plain["privacy"]["noise_multiplier"]);
     assert_eq!((number(&perturbed, "/privacy/perturbation"), &plain["privacy"]["perturbation"]), (0.5, &Value::Null));
     assert_ne!(perturbed["model"]["sha256"], plain["model"]["sha256"]);
+    assert!(!here.path().join("run/symmetry_not_private.json").exists());
     let statement = std::fs::read_to_string(here.path().join("run/statement.txt")).unwrap();
     assert!(statement.contains("before the clip, standard deviation 0.5 in each coordinate"), "{statement}");
     ok(here.path(), "verify run");
+}
+
+#[test]
+fn symmetry_is_measured_before_and_after_and_marked_as_not_private() {
+    let here = here();
+    ok(here.path(), "train --data small.csv --epochs 5 --epsilon 1 --symmetry 20 --out run --seed 3");
+    let text = std::fs::read_to_string(here.path().join("run/symmetry_not_private.json")).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert!(document["warning"].as_str().unwrap().starts_with("not private"));
+    let steps: Vec<f64> = (0..2).map(|i| number(&document, &format!("/measured/{i}/step"))).collect();
+    assert_eq!(steps, [0.0, 9.0], "5 passes of 60 records in batches of 32 are 9.4 steps");
+    for i in 0..2 {
+        let part = |name: &str| number(&document, &format!("/measured/{i}/{name}"));
+        assert_eq!(part("examples"), 20.0);
+        assert!(
+            part("asymmetry") > 0.0
+                && part("distance_from_symmetric") <= 2.0 * part("clip_norm") * part("mean_gradient_norm")
+        );
+    }
+    let (all, statement) =
+        (entries(&here.path().join("run")), std::fs::read_to_string(here.path().join("run/statement.txt")));
+    assert!(all.iter().any(|name| name == "symmetry_not_private.json") && statement.unwrap().contains("symmetry"));
+    let refused = dpsgd(here.path(), &words("train --data small.csv --symmetry 1 --out other"));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
 }
 
 #[test]
