@@ -15,7 +15,7 @@
 //! | [`sample`] | which records take part in a step |
 //! | [`nn`], [`model`] | layers with per-example gradients, and networks of them |
 //! | [`grad`] | the per-example engine: tape, rules, isolation probe, naive oracle |
-//! | [`clip`] | the one door into a sum |
+//! | [`clip`] | the one door into a sum, and the clipping rules |
 //! | [`noise`] | the one door out of it |
 //! | [`optim`] | optimisers, which see releases only |
 //! | [`plan`], [`run`], [`recipe`] | what the guarantee depends on, what it does not, what is learnt |
@@ -31,7 +31,7 @@
 //!
 //! ```
 //! use candle_core::{DType, Device};
-//! use dpsgd::clip::ClipNorm;
+//! use dpsgd::clip::{ClipNorm, ClipRule};
 //! use dpsgd::dp_accountant::{Delta, Epsilon, Relation};
 //! use dpsgd::model::Classifier;
 //! use dpsgd::nn::{Activation, Flatten, Parameters, Sequential, linear};
@@ -58,6 +58,7 @@
 //!     records: train.len(),
 //!     expected_batch: 512,
 //!     clip_norm: ClipNorm::new(1.0)?,
+//!     clipping: ClipRule::Flat,
 //!     steps: 60,
 //!     delta: Delta::new(1e-5)?,
 //!     budget: None,

@@ -4,7 +4,7 @@
 //! the sampler, the clipping rule and the mechanism that a trainer uses, so that what is accounted and what is done cannot
 //! differ.
 
-use crate::clip::{ClipNorm, Flat, Perturbation};
+use crate::clip::{Clip, ClipNorm, ClipRule, Perturbation};
 use crate::noise::Gaussian;
 use crate::sample::Poisson;
 use crate::seed::Key;
@@ -37,6 +37,9 @@ pub struct Draft {
     pub clip_norm: ClipNorm,
     /// Noise on every example's gradient before it is clipped, against clipping bias. The cost does not depend on it.
     pub perturbation: Option<Perturbation>,
+    /// How gradients are brought below that norm. No rule costs more than another: see [`ClipRule`].
+    #[serde(default)]
+    pub clipping: ClipRule,
     /// How many steps are to be taken.
     pub steps: u32,
     /// The probability with which the epsilon may fail to hold.
@@ -192,9 +195,9 @@ impl Plan {
         Ok(Poisson::new(self.draft.records, self.draft.sampling_rate()?, key.clone(), step))
     }
 
-    /// The clipping rule of the plan.
-    pub fn clip(&self) -> Flat {
-        Flat::new(self.draft.clip_norm)
+    /// The clipping rule of the plan for a model with these parameters, by name.
+    pub fn clip(&self, parameters: &[String]) -> Box<dyn Clip> {
+        self.draft.clipping.build(self.draft.clip_norm, parameters)
     }
 
     /// The mechanism of the plan, about to make the release of `step`.
@@ -218,6 +221,7 @@ mod tests {
             expected_batch: 100,
             clip_norm: ClipNorm::new(1.0).unwrap(),
             perturbation: None,
+            clipping: ClipRule::default(),
             steps: 50,
             delta: Delta::new(1e-5).unwrap(),
             budget: None,
@@ -264,13 +268,36 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_costs_the_same_under_every_clipping_rule() {
+        let epsilon = |clipping: ClipRule| {
+            let plan = Draft { clipping, ..draft() }.with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap();
+            plan.epsilon(&plan.event().unwrap()).unwrap()
+        };
+        for rule in ClipRule::ALL {
+            assert_eq!(epsilon(rule), epsilon(ClipRule::Flat), "{}", rule.name());
+        }
+    }
+
+    #[test]
+    fn a_plan_written_without_a_rule_is_clipped_flat() {
+        let plan = draft().with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap();
+        let text = serde_json::to_string(&plan).unwrap();
+        let before = text.replace("\"clipping\":\"flat\",", "");
+        assert_ne!(text, before);
+        assert_eq!(serde_json::from_str::<Plan>(&before).unwrap(), plan);
+    }
+
+    #[test]
     fn a_stored_plan_is_checked_when_it_is_read() {
         let plan = draft().with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap();
         let text = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
-        for (from, to) in
-            [("\"records\":1000", "\"records\":10"), ("\"steps\":50", "\"steps\":0"), ("\"steps\":50", "\"stepz\":50")]
-        {
+        for (from, to) in [
+            ("\"records\":1000", "\"records\":10"),
+            ("\"steps\":50", "\"steps\":0"),
+            ("\"steps\":50", "\"stepz\":50"),
+            ("\"flat\"", "\"round\""),
+        ] {
             assert!(serde_json::from_str::<Plan>(&text.replace(from, to)).is_err(), "{to}");
         }
     }

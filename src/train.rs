@@ -139,7 +139,8 @@ impl<'a> Trainer<'a> {
     fn steps(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<Wish>) -> Result<()> {
         let mut sampler = self.plan.sampler(self.key, self.step)?;
         let (clip, mut mechanism): (Box<dyn Clip>, Box<dyn Mechanism>) = if self.private {
-            (Box::new(self.plan.clip()), Box::new(self.plan.mechanism(self.key, self.step)?))
+            let names: Vec<String> = self.parameters.iter().map(|(name, _)| name).collect();
+            (self.plan.clip(&names), Box::new(self.plan.mechanism(self.key, self.step)?))
         } else {
             (Box::new(Unclipped), Box::new(Noiseless::new(self.plan.draft().expected_batch as f64)?))
         };

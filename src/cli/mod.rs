@@ -5,6 +5,7 @@
 //! exactly one JSON document; progress and notes go to stderr.
 
 mod account;
+mod clipping;
 mod completions;
 mod datasets;
 mod progress;

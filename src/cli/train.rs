@@ -1,5 +1,6 @@
 //! `dpsgd train`: data in, private model and statement out.
 
+use super::clipping::ClippingArgs;
 use super::datasets::{DataArgs, Datasets};
 use super::progress::Watcher;
 use super::{Ended, Format, note, print};
@@ -53,6 +54,8 @@ pub(super) struct Args {
     /// it is not private.
     #[arg(long, value_name = "N", requires = "out", help_heading = "Run", value_parser = clap::value_parser!(u32).range(2..))]
     symmetry: Option<u32>,
+    #[command(flatten)]
+    clipping: ClippingArgs,
     /// Expected records in a batch. Batches are Poisson-sampled: their real sizes vary.
     #[arg(long, value_name = "B", help_heading = "Privacy")]
     batch_size: Option<usize>,
@@ -110,8 +113,20 @@ pub(super) struct Args {
 }
 
 /// Flags that would say nothing of a run without clipping and noise, or keep what it makes.
-const WITHOUT_PRIVACY: [&str; 9] =
-    ["epsilon", "noise_multiplier", "delta", "clip_norm", "perturbation", "relation", "accountant", "out", "resume"];
+const WITHOUT_PRIVACY: [&str; 12] = [
+    "epsilon",
+    "noise_multiplier",
+    "delta",
+    "clip_norm",
+    "clipping",
+    "clipping_gamma",
+    "clipping_r",
+    "perturbation",
+    "relation",
+    "accountant",
+    "out",
+    "resume",
+];
 
 const EXAMPLES: &str = "Examples:
   dpsgd train --epsilon 1 --out digits
@@ -375,6 +390,7 @@ impl Args {
             expected_batch,
             clip_norm: ClipNorm::new(self.clip_norm.unwrap_or(defaults.clip_norm))?,
             perturbation: self.perturbation.map(Perturbation::new).transpose()?,
+            clipping: self.clipping.rule()?,
             steps: self.steps(data.len(), expected_batch, defaults.epochs)?,
             delta: Delta::new(self.delta)?,
             budget: self.epsilon()?,

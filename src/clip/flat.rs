@@ -1,5 +1,6 @@
 //! Flat clipping: scale a gradient down to the clip norm if it is longer (Abadi et al. 2016, Algorithm 1).
 
+use super::quotient::quotient;
 use super::{Clip, ClipNorm};
 use crate::grad::Norms;
 
@@ -23,11 +24,17 @@ impl Clip for Flat {
 
     fn weights(&self, norms: &Norms) -> Vec<f64> {
         let c = self.clip_norm.get();
-        let weight = |norm: f64| {
-            let weight = if norm <= c { 1.0 } else { c / norm };
-            // The quotient may have rounded up: the product must not exceed C.
-            if weight * norm > c { weight.next_down() } else { weight }
-        };
-        norms.rows().flatten().map(|norm| if norm.is_finite() { weight(*norm) } else { 0.0 }).collect()
+        norms.rows().flatten().map(|norm| weight(c, *norm)).collect()
+    }
+}
+
+/// `min(1, c / norm)`; 0 for a norm that is not finite.
+pub(super) fn weight(c: f64, norm: f64) -> f64 {
+    if !norm.is_finite() {
+        0.0
+    } else if norm <= c {
+        1.0
+    } else {
+        quotient(c, norm, norm)
     }
 }

@@ -1,15 +1,27 @@
 //! Clipping: how much one example can move the sum.
 //!
-//! A [`Clip`] proposes weights; [`ClippedSum::new`] is the only way into a sum, and checks them.
+//! A [`Clip`] proposes weights; [`ClippedSum::new`] is the only way into a sum, and checks them. A [`ClipRule`] names the rule of a
+//! plan.
 
+mod automatic;
 mod flat;
+mod per_group;
 mod perturb;
+mod psac;
+mod quotient;
+mod rule;
+mod stabiliser;
 mod sum;
 mod symmetry;
 mod unclipped;
 
+pub use automatic::Automatic;
 pub use flat::Flat;
+pub use per_group::PerGroup;
 pub use perturb::{Perturbation, Perturbed};
+pub use psac::Psac;
+pub use rule::ClipRule;
+pub use stabiliser::Stabiliser;
 pub(crate) use sum::BLOCK;
 pub use sum::{ClippedSum, Clipping};
 pub use symmetry::Symmetry;

@@ -12,7 +12,7 @@ pub use statement::statement;
 pub use twin::Twin;
 pub use verify::{Verified, verify};
 
-use crate::clip::Perturbation;
+use crate::clip::{ClipRule, Perturbation};
 use crate::data::{Dataset, Schema};
 use crate::journal::Journal;
 use crate::nn::Parameters;
@@ -88,7 +88,7 @@ pub struct Privacy {
     /// The public number that sums were divided by.
     pub expected_batch: usize,
     /// The clipping rule.
-    pub clipping: String,
+    pub clipping: ClipRule,
     /// The largest norm of an example in a sum.
     pub clip_norm: f64,
     /// The standard deviation of the noise on every example's gradient before the clip, which the cost does not count.
@@ -214,7 +214,7 @@ impl Privacy {
             sampling_rate: plan.sampling_rate(),
             records: draft.records,
             expected_batch: draft.expected_batch,
-            clipping: "flat".into(),
+            clipping: draft.clipping,
             clip_norm: draft.clip_norm.get(),
             perturbation: draft.perturbation.map(Perturbation::get),
             mechanism: "gaussian".into(),

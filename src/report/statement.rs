@@ -26,10 +26,10 @@ pub fn statement(report: &Report) -> String {
             p.records
         ),
     );
-    line("clipping", format!("per example, {}, clip norm {}", p.clipping, p.clip_norm));
     if let Some(size) = p.perturbation {
         line("perturbation", format!("per example before the clip, standard deviation {size} in each coordinate"));
     }
+    line("clipping", format!("per example, {}, clip norm C = {}", p.clipping.description(), p.clip_norm));
     line("mechanism", format!("{}, noise multiplier {}", capital(&p.mechanism), round(p.noise_multiplier.get())));
     line("steps", format!("{} asked, {} done", p.steps_asked, p.steps));
     line("accountant", format!("{} of dp-accountant {}", p.accountant, p.accountant_version));

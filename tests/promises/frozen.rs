@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use dp_accountant::{Delta, NoiseMultiplier, Relation};
 use dpsgd::Error;
 use dpsgd::checkpoint::Checkpoint;
-use dpsgd::clip::ClipNorm;
+use dpsgd::clip::{ClipNorm, ClipRule};
 use dpsgd::data::Dataset;
 use dpsgd::grad::{Engine, PerExample, Recorded, Weights};
 use dpsgd::model::{Architecture, Classifier};
@@ -25,6 +25,7 @@ fn plan() -> Plan {
         expected_batch: 10,
         clip_norm: ClipNorm::new(0.7).unwrap(),
         perturbation: None,
+        clipping: ClipRule::default(),
         steps: 4,
         delta: Delta::new(1e-5).unwrap(),
         budget: None,

@@ -120,6 +120,7 @@ fn other_flags_do_not_go_on_with_a_run() {
     let mut accepted = Vec::new();
     for (flags, shown) in [
         ("--clip-norm 0.5", &["\"clip_norm\":1.0", "\"clip_norm\":0.5"][..]),
+        ("--clipping per-layer", &["\"clipping\":\"flat\"", "\"clipping\":\"per-layer\""]),
         ("--epsilon 8", &["\"budget\":3.0", "\"budget\":8.0"]),
         ("--delta 1e-6", &["\"delta\":0.00001", "\"delta\":1e-6"]),
         ("--batch-size 6", &["\"expected_batch\":32", "\"expected_batch\":6"]),

@@ -3,6 +3,7 @@
 
 mod account;
 mod bad_input;
+mod clipping_rules;
 mod command_line;
 mod documents;
 mod frozen;

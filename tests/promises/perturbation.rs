@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use dp_accountant::{Delta, NoiseMultiplier, Relation};
-use dpsgd::clip::{ClipNorm, ClippedSum, Flat, Perturbation};
+use dpsgd::clip::{ClipNorm, ClipRule, ClippedSum, Flat, Perturbation};
 use dpsgd::data::Dataset;
 use dpsgd::grad::{Engine, PerExample, Recorded, Tape, Weights};
 use dpsgd::model::Model;
@@ -45,6 +45,7 @@ fn plan(records: usize, expected_batch: usize, steps: u32, perturbation: Option<
         records,
         expected_batch,
         clip_norm: ClipNorm::new(1.0).unwrap(),
+        clipping: ClipRule::default(),
         perturbation: perturbation.map(|k| Perturbation::new(k).unwrap()),
         steps,
         delta: Delta::new(1e-5).unwrap(),

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use dp_accountant::{Delta, Epsilon, Ledger, NoiseMultiplier, Relation};
-use dpsgd::clip::{ClipNorm, ClippedSum, Flat};
+use dpsgd::clip::{ClipNorm, ClipRule, ClippedSum, Flat};
 use dpsgd::data::Dataset;
 use dpsgd::grad::Recorded;
 use dpsgd::model::{Architecture, Classifier};
@@ -31,6 +31,7 @@ fn draft(records: usize) -> Draft {
         expected_batch: records / 4,
         clip_norm: ClipNorm::new(0.7).unwrap(),
         perturbation: None,
+        clipping: ClipRule::default(),
         steps: 12,
         delta: Delta::new(1e-5).unwrap(),
         budget: None,
@@ -124,15 +125,22 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 /// The clipped sum of `rows`, read through the mechanism that adds nothing.
-fn clipped_sum(data: &Dataset, rows: &[usize], clip_norm: f64, dtype: DType, architecture: Architecture) -> Vec<f64> {
+fn clipped_sum(
+    data: &Dataset,
+    rows: &[usize],
+    (rule, clip_norm): (ClipRule, f64),
+    dtype: DType,
+    architecture: Architecture,
+) -> Vec<f64> {
     let (parameters, model) = built(architecture, dtype);
     let run = Run::default();
     let gradients = rows.chunks(3).map(|rows| {
         let (xs, ys) = tensors(data, rows, &parameters)?;
         Recorded::new(&model, &parameters, &xs, &ys, run.engine())
     });
-    let clip = Flat::new(ClipNorm::new(clip_norm).unwrap());
-    let sum = ClippedSum::new(&parameters, &clip, gradients).unwrap();
+    let names: Vec<String> = parameters.iter().map(|(name, _)| name).collect();
+    let clip = rule.build(ClipNorm::new(clip_norm).unwrap(), &names);
+    let sum = ClippedSum::new(&parameters, clip.as_ref(), gradients).unwrap();
     let (release, _) = Noiseless::new(1.0).unwrap().release(sum).unwrap();
     release.into_gradient().iter().flat_map(flat).collect()
 }
@@ -145,9 +153,11 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 fn a_record_moves_the_sum_by_at_most_the_clip_norm() {
     let data = data(20);
     for (name, architecture) in Architecture::ALL {
-        for clip_norm in [1e-3, 0.7, 50.0] {
+        let every = ClipRule::ALL.map(|rule| (rule, 0.7));
+        for (rule, clip_norm) in [(ClipRule::Flat, 1e-3), (ClipRule::Flat, 50.0)].into_iter().chain(every) {
+            let name = format!("{name}, {}", rule.name());
             let alone: Vec<Vec<f64>> =
-                (0..20).map(|i| clipped_sum(&data, &[i], clip_norm, DType::F32, architecture)).collect();
+                (0..20).map(|i| clipped_sum(&data, &[i], (rule, clip_norm), DType::F32, architecture)).collect();
             let zero = vec![0.0; alone[0].len()];
             for (i, sum) in alone.iter().enumerate() {
                 let norm = distance(sum, &zero);
@@ -159,10 +169,10 @@ fn a_record_moves_the_sum_by_at_most_the_clip_norm() {
             }
             // Beside others the sum rounds in f64; parameters of f64 let it be seen to the last bit.
             let rows: Vec<usize> = (0..20).collect();
-            let all = clipped_sum(&data, &rows, clip_norm, DType::F64, architecture);
+            let all = clipped_sum(&data, &rows, (rule, clip_norm), DType::F64, architecture);
             for i in [0, 3, 19] {
                 let without: Vec<usize> = rows.iter().copied().filter(|row| *row != i).collect();
-                let moved = distance(&all, &clipped_sum(&data, &without, clip_norm, DType::F64, architecture));
+                let moved = distance(&all, &clipped_sum(&data, &without, (rule, clip_norm), DType::F64, architecture));
                 assert!(moved <= clip_norm * (1.0 + 1e-9), "{name}: removing record {i} moves the sum by {moved}");
             }
         }

@@ -1,0 +1,133 @@
+//! The clipping rules of a plan, by name.
+
+use super::{Automatic, Clip, ClipNorm, Flat, PerGroup, Psac, Stabiliser};
+use serde::{Deserialize, Serialize};
+
+/// How per-example gradients are brought below the clip norm C.
+///
+/// The cost does not depend on it. The noise is z C for the bound C on the norm with which one example enters the sum, and every
+/// rule keeps that bound, as [`super::ClippedSum`] checks: adding or removing a record moves the sum by at most C and replacing
+/// one by at most 2C, whatever the weights below the bound are. So one step is the same Gaussian event for all of them. What they
+/// change is where training goes: each has a bias of its own.
+///
+/// As JSON: `"flat"`, `"per-layer"`, `"per-parameter"`, `{"automatic":{"gamma":0.01}}`, `"normalised"`, `{"psac":{"r":0.1}}`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ClipRule {
+    /// [`Flat`]: `min(1, C / norm)`.
+    #[default]
+    Flat,
+    /// [`PerGroup::layers`]: each layer flat, at C / sqrt(layers).
+    PerLayer,
+    /// [`PerGroup::parameters`]: each parameter flat, at C / sqrt(parameters).
+    PerParameter,
+    /// [`Automatic::new`]: `C / (norm + gamma)`.
+    Automatic {
+        /// Gradients much shorter than this stay in proportion.
+        gamma: Stabiliser,
+    },
+    /// [`Automatic::normalised`]: `C / norm`.
+    Normalised,
+    /// [`Psac`]: `C / (norm + r / (norm + r))`.
+    Psac {
+        /// The largest weight is that of gradients of norm sqrt(r) - r.
+        r: Stabiliser,
+    },
+}
+
+impl ClipRule {
+    /// Every rule, with the constant its authors propose.
+    pub const ALL: [Self; 6] = [
+        Self::Flat,
+        Self::PerLayer,
+        Self::PerParameter,
+        Self::Automatic { gamma: Stabiliser::GAMMA },
+        Self::Normalised,
+        Self::Psac { r: Stabiliser::R },
+    ];
+
+    /// The name, as on the command line and in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Flat => "flat",
+            Self::PerLayer => "per-layer",
+            Self::PerParameter => "per-parameter",
+            Self::Automatic { .. } => "automatic",
+            Self::Normalised => "normalised",
+            Self::Psac { .. } => "psac",
+        }
+    }
+
+    /// The name and the formula in one line, for a statement.
+    pub fn description(&self) -> String {
+        let name = self.name();
+        match self {
+            Self::Flat => format!("{name}: weight min(1, C / norm)"),
+            Self::PerLayer => format!("{name}: each of K layers at C / sqrt(K)"),
+            Self::PerParameter => format!("{name}: each of K parameters at C / sqrt(K)"),
+            Self::Automatic { gamma } => format!("{name}: weight C / (norm + {})", gamma.get()),
+            Self::Normalised => format!("{name}: weight C / norm"),
+            Self::Psac { r } => format!("{name}: weight C / (norm + {0} / (norm + {0}))", r.get()),
+        }
+    }
+
+    /// The rule at `clip_norm` for a model with the trained parameters `names`.
+    pub fn build(&self, clip_norm: ClipNorm, names: &[String]) -> Box<dyn Clip> {
+        match *self {
+            Self::Flat => Box::new(Flat::new(clip_norm)),
+            Self::PerLayer => Box::new(PerGroup::layers(clip_norm, names)),
+            Self::PerParameter => Box::new(PerGroup::parameters(clip_norm, names)),
+            Self::Automatic { gamma } => Box::new(Automatic::new(clip_norm, gamma)),
+            Self::Normalised => Box::new(Automatic::normalised(clip_norm)),
+            Self::Psac { r } => Box::new(Psac::new(clip_norm, r)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_written_by_name_and_read_back() {
+        let written: Vec<String> = ClipRule::ALL.iter().map(|rule| serde_json::to_string(rule).unwrap()).collect();
+        assert_eq!(
+            written,
+            [
+                r#""flat""#,
+                r#""per-layer""#,
+                r#""per-parameter""#,
+                r#"{"automatic":{"gamma":0.01}}"#,
+                r#""normalised""#,
+                r#"{"psac":{"r":0.1}}"#
+            ]
+        );
+        for (rule, text) in ClipRule::ALL.iter().zip(&written) {
+            assert_eq!(serde_json::from_str::<ClipRule>(text).unwrap(), *rule);
+            assert!(text.contains(rule.name()) && rule.description().starts_with(rule.name()));
+        }
+    }
+
+    #[test]
+    fn rules_with_wrong_values_are_not_read() {
+        for (text, words) in [
+            (r#"{"automatic":{"gamma":0.0}}"#, "gamma or r of the clipping rule = 0"),
+            (r#"{"automatic":{"gamma":-1.0}}"#, "above 0"),
+            (r#"{"automatic":{"gamma":1e300}}"#, "finite number above 0"),
+            (r#"{"automatic":{}}"#, "gamma"),
+            (r#"{"automatic":{"gamma":0.1,"r":0.1}}"#, "unknown field `r`"),
+            (r#"{"psac":{"r":0.0}}"#, "above 0"),
+            (r#"{"psac":{"gamma":0.1}}"#, "unknown field `gamma`"),
+            (r#""psac""#, "struct variant"),
+            (r#""round""#, "unknown variant `round`"),
+        ] {
+            let error = serde_json::from_str::<ClipRule>(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        for value in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-21, 1e21] {
+            let error = Stabiliser::new("--clipping-r", value).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--clipping-r = {value}: allowed is ")), "{error}");
+        }
+    }
+}
