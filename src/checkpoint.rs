@@ -14,7 +14,7 @@ use candle_core::{Device, Tensor};
 use dp_accountant::Ledger;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Everything needed to go on with a run as if it had not stopped.
@@ -53,6 +53,8 @@ const HEADER: &str = "dpsgd";
 const TRAINED: &str = "parameter.";
 /// What the names of parameters begin with that the run leaves alone.
 const FROZEN: &str = "frozen.";
+/// What the names of tensors begin with that the optimiser remembers.
+const REMEMBERED: &str = "optimizer.";
 
 impl Checkpoint {
     pub(crate) fn new(
@@ -77,7 +79,7 @@ impl Checkpoint {
             let kind = if parameters.is_frozen(&name) { FROZEN } else { TRAINED };
             (format!("{kind}{name}"), tensor)
         });
-        let of_optimizer = optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer.{name}"), tensor));
+        let of_optimizer = optimizer.state().into_iter().map(|(name, tensor)| (format!("{REMEMBERED}{name}"), tensor));
         let tensors = of_model
             .chain(of_optimizer)
             .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?.copy()?)))
@@ -186,11 +188,27 @@ impl Checkpoint {
             return Err(Error::Refused { reason });
         }
         parameters.load(&of_model, &self.path)?;
-        optimizer.restore(parameters.len(), &|name| {
-            let tensor = self.tensors.get(&format!("optimizer.{name}"));
-            let tensor = tensor.ok_or_else(|| unreadable(&self.path, format!("no tensor optimizer.{name}")))?;
+        // Before the first step there is nothing to remember.
+        if self.state.step == 0 {
+            return Ok(());
+        }
+        optimizer.restore(parameters, &|name| {
+            let tensor = self.tensors.get(&format!("{REMEMBERED}{name}"));
+            let tensor = tensor.ok_or_else(|| unreadable(&self.path, format!("no tensor {REMEMBERED}{name}")))?;
             Ok(tensor.to_device(parameters.device())?)
-        })
+        })?;
+        // What is left over was remembered by an optimiser that is not this one.
+        let known: HashSet<String> =
+            optimizer.state().into_iter().map(|(name, _)| format!("{REMEMBERED}{name}")).collect();
+        let other = |name: &&String| name.starts_with(REMEMBERED) && !known.contains(*name);
+        match self.tensors.keys().filter(other).min() {
+            None => Ok(()),
+            Some(name) => {
+                let reason =
+                    format!("the optimiser of the checkpoint had {name}, and this one has nothing of that name");
+                Err(Error::Refused { reason })
+            }
+        }
     }
 }
 

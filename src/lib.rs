@@ -66,7 +66,7 @@
 //! };
 //! let plan = draft.calibrated(Epsilon::new(2.0)?)?;
 //!
-//! let sgd = Sgd::new(SgdConfig { learning_rate: 0.5, momentum: 0.9 })?;
+//! let sgd = Sgd::new(SgdConfig { learning_rate: 0.5, momentum: 0.9, ..SgdConfig::default() })?;
 //! let run = Run::default();
 //! let mut trainer = Trainer::new(&plan, &run, &key, &train, &model, &parameters, Box::new(sgd))?;
 //! trainer.train(|_| Ok(Wish::Continue))?;

@@ -1,7 +1,7 @@
 //! The recipe: what is learnt and how. The guarantee does not depend on it, the model does.
 
 use crate::model::Architecture;
-use crate::optim::SgdConfig;
+use crate::optim::{OptimizerConfig, Rule, SgdConfig};
 use serde::{Deserialize, Serialize};
 
 /// Data, architecture and optimiser of a run.
@@ -12,11 +12,11 @@ pub struct Recipe {
     pub data: String,
     /// The architecture.
     pub model: Architecture,
-    /// The optimiser.
-    pub sgd: SgdConfig,
+    /// The optimiser, with its schedule and average.
+    pub optimizer: OptimizerConfig,
 }
 
-/// Batch size, epochs, clip norm, learning rate and momentum for who gave none.
+/// Batch size, epochs, clip norm and optimiser for who gave none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
     /// Expected records in a batch.
@@ -25,8 +25,8 @@ pub struct Defaults {
     pub epochs: f64,
     /// The clip norm.
     pub clip_norm: f64,
-    /// Learning rate and momentum.
-    pub sgd: SgdConfig,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
 }
 
 impl Defaults {
@@ -39,7 +39,7 @@ impl Defaults {
             Architecture::Logistic => (1.0, 1.0),
             Architecture::Mlp | Architecture::Cnn => (0.5, 1.0),
         };
-        let sgd = SgdConfig { learning_rate, momentum: 0.9 };
-        Self { expected_batch, epochs: 20.0, clip_norm, sgd }
+        let sgd = SgdConfig { learning_rate, momentum: 0.9, ..SgdConfig::default() };
+        Self { expected_batch, epochs: 20.0, clip_norm, optimizer: Rule::Sgd(sgd).into() }
     }
 }

@@ -128,7 +128,9 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Takes steps until the plan is done, the budget is spent, or `watch` wishes to stop.
+    /// Takes steps until the plan is done, the budget is spent, or `watch` wishes to stop. After the last step the parameters
+    /// are what the optimiser ends with ([`Optimizer::finish`]): its average of them, if it keeps one. What `watch` sees are the
+    /// parameters as they are stepped.
     ///
     /// # Errors
     /// Whatever a step refuses; the steps before it are in the ledger.
@@ -159,6 +161,9 @@ impl<'a> Trainer<'a> {
             if watch(&progress)? == Wish::Stop {
                 break;
             }
+        }
+        if self.is_done() {
+            self.optimizer.finish(self.parameters)?;
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ impl Setup {
         } else {
             (Box::new(Unclipped), Box::new(Noiseless::new(batch).unwrap()))
         };
-        let optimizer = Sgd::new(SgdConfig { learning_rate: 1e-3, momentum: 0.0 }).unwrap();
+        let optimizer = Sgd::new(SgdConfig { learning_rate: 1e-3, ..SgdConfig::default() }).unwrap();
         Training { setup: self, clip, mechanism, optimizer }
     }
 }

@@ -8,6 +8,7 @@ mod account;
 mod clipping;
 mod completions;
 mod datasets;
+mod optimizer;
 mod progress;
 mod train;
 mod verify;

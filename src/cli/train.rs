@@ -2,6 +2,7 @@
 
 use super::clipping::ClippingArgs;
 use super::datasets::{DataArgs, Datasets};
+use super::optimizer::OptimizerArgs;
 use super::progress::Watcher;
 use super::{Ended, Format, note, print};
 use crate::checkpoint::Checkpoint;
@@ -11,7 +12,6 @@ use crate::evaluate::accuracy;
 use crate::journal::Journal;
 use crate::model::{Architecture, Classifier};
 use crate::nn::{Parameters, Sequential};
-use crate::optim::{Sgd, SgdConfig};
 use crate::plan::{Draft, Plan, Unit};
 use crate::recipe::{Defaults, Recipe};
 use crate::report::{self, Cost, Findings, Report, RunDirectory, Twin, Utility, model_file};
@@ -79,15 +79,8 @@ pub(super) struct Args {
     /// The architecture: logistic, mlp or cnn.
     #[arg(long, value_name = "NAME", default_value = "logistic", help_heading = "Learning")]
     model: Architecture,
-    /// The optimiser.
-    #[arg(long, value_enum, default_value_t = OptimizerName::Sgd, help_heading = "Learning")]
-    optimizer: OptimizerName,
-    /// Step length.
-    #[arg(long, value_name = "R", help_heading = "Learning")]
-    learning_rate: Option<f64>,
-    /// How much of the last step's velocity is kept, from 0 to below 1.
-    #[arg(long, value_name = "M", help_heading = "Learning")]
-    momentum: Option<f64>,
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
 
     /// Derive all randomness from this seed, to repeat a run; the guarantee then holds only while the seed is secret.
     #[arg(long, value_name = "S", help_heading = "Run")]
@@ -113,7 +106,7 @@ pub(super) struct Args {
 }
 
 /// Flags that would say nothing of a run without clipping and noise, or keep what it makes.
-const WITHOUT_PRIVACY: [&str; 12] = [
+const WITHOUT_PRIVACY: [&str; 14] = [
     "epsilon",
     "noise_multiplier",
     "delta",
@@ -124,6 +117,8 @@ const WITHOUT_PRIVACY: [&str; 12] = [
     "perturbation",
     "relation",
     "accountant",
+    "bias_floor",
+    "no_bias_correction",
     "out",
     "resume",
 ];
@@ -134,12 +129,6 @@ const EXAMPLES: &str = "Examples:
   dpsgd train --data a9a --test-data a9a.t --epsilon 1
   dpsgd train --data train-images-idx3-ubyte.gz --test-data t10k-images-idx3-ubyte.gz --model cnn
   dpsgd train --noise-multiplier 4 --epochs 100 --epsilon 2      (stops before epsilon exceeds 2)";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OptimizerName {
-    /// Gradient descent with momentum.
-    Sgd,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DeviceArg {
@@ -169,8 +158,9 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     let (plan, recipe) = args.plan(&data.train)?;
     let parameters = Parameters::new(key.clone(), DType::F32, &device);
     let model = args.model.build(data.train.shape(), data.train.classes().len(), parameters.var_builder())?;
-    let sgd = Box::new(Sgd::new(recipe.sgd)?);
-    let mut trainer = Trainer::new(&plan, &run, &key, &data.train, &model, &parameters, sgd)?;
+    let steps = if args.no_privacy { plan.draft().steps } else { plan.affordable_steps()? };
+    let optimizer = recipe.optimizer.build(steps)?;
+    let mut trainer = Trainer::new(&plan, &run, &key, &data.train, &model, &parameters, optimizer)?;
     if args.no_privacy {
         let mut watcher = Watcher::new(None, 0, Journal::new(recipe), args.quiet);
         let mut twin = trainer.without_privacy();
@@ -380,7 +370,6 @@ impl Args {
     }
 
     fn plan(&self, data: &Dataset) -> Result<(Plan, Recipe)> {
-        let OptimizerName::Sgd = self.optimizer;
         let defaults = Defaults::new(self.model, data.len());
         let expected_batch = self.batch_size.unwrap_or(defaults.expected_batch);
         let draft = Draft {
@@ -405,11 +394,8 @@ impl Args {
                 draft.calibrated(epsilon)?
             }
         };
-        let sgd = SgdConfig {
-            learning_rate: self.learning_rate.unwrap_or(defaults.sgd.learning_rate),
-            momentum: self.momentum.unwrap_or(defaults.sgd.momentum),
-        };
-        Ok((plan, Recipe { data: data.name().to_string(), model: self.model, sgd }))
+        let optimizer = self.optimizer.config(defaults.optimizer, self.no_privacy)?;
+        Ok((plan, Recipe { data: data.name().to_string(), model: self.model, optimizer }))
     }
 
     fn epsilon(&self) -> Result<Option<Epsilon>> {

@@ -5,6 +5,7 @@
 //! size depends on the shapes alone, and each piece is computed by one thread in one order.
 
 pub(crate) mod activation;
+pub(crate) mod adam;
 pub(crate) mod add;
 pub(crate) mod attention;
 pub(crate) mod blocks;

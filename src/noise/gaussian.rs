@@ -110,7 +110,7 @@ impl Mechanism for Gaussian {
         })?;
         let next = self.step.checked_add(1);
         self.step = next.ok_or_else(|| Error::value("step", self.step, "fewer than 2^32: no noise is used twice"))?;
-        Ok((Release { gradient }, self.event()))
+        Ok((Release { gradient, deviation: deviation * share }, self.event()))
     }
 
     fn event(&self) -> Event {

@@ -30,9 +30,16 @@ pub trait Mechanism: Send {
 #[derive(Debug)]
 pub struct Release {
     gradient: Vec<Tensor>,
+    deviation: f64,
 }
 
 impl Release {
+    /// The standard deviation of the noise in each element: noise multiplier times clip norm over expected batch, and 0 where
+    /// there is none. It follows from the plan and not from the data.
+    pub fn deviation(&self) -> f64 {
+        self.deviation
+    }
+
     /// The released mean gradient, a tensor for each parameter in name order.
     pub fn into_gradient(self) -> Vec<Tensor> {
         self.gradient

@@ -489,6 +489,34 @@ fn flags_about_reading_and_learning_reach_what_they_are_for() {
     write("sparse", "+1 1:1\n-1 2:1\n".repeat(20).as_bytes());
     assert_eq!((width("--data sparse"), width("--data sparse --width 7")), (2, 7));
     assert_eq!(sha("--data small.csv --optimizer sgd"), sha("--data small.csv"));
+    let adam = "--optimizer adam --learning-rate 0.1";
+    let moved = [
+        "",
+        "--momentum 0.5",
+        "--nesterov",
+        "--weight-decay 0.1",
+        "--ema 0.9",
+        "--warmup-steps 1",
+        "--schedule linear",
+        "--schedule cosine",
+        "--schedule cosine --final-fraction 0.5",
+        "--schedule step --decay-every 1",
+        "--schedule step --decay-every 1 --decay-factor 0.1",
+        adam,
+        &format!("{adam} --beta1 0.5"),
+        &format!("{adam} --beta2 0.5"),
+        &format!("{adam} --weight-decay 0.1"),
+        &format!("{adam} --bias-floor 1"),
+        &format!("{adam} --no-bias-correction"),
+        &format!("{adam} --no-bias-correction --adam-epsilon 1"),
+        "--optimizer adamw --learning-rate 0.1",
+    ];
+    let longer = |flags| json(here.path(), &format!("train --steps 4 --seed 1 --data small.csv {flags}"));
+    let models: Vec<_> = moved.iter().map(|flags| longer(flags)["model"]["sha256"].clone()).collect();
+    for (i, model) in models.iter().enumerate() {
+        let same = models[..i].iter().position(|other| other == model);
+        assert!(same.is_none(), "{:?} makes the model of {:?}", moved[i], same.map(|j| moved[j]));
+    }
 
     let images: Vec<u8> = [&[0, 0, 8, 2, 0, 0, 0, 20, 0, 0, 0, 2][..], &[9, 200].repeat(20)].concat();
     let labels: Vec<u8> = [&[0, 0, 8, 1, 0, 0, 0, 20][..], &[0, 1].repeat(10)].concat();

@@ -71,7 +71,7 @@ fn train(
     stop: u32,
 ) -> dpsgd::Result<(BTreeMap<String, Vec<f32>>, tempfile::TempDir)> {
     let (plan, run, key, data) = (plan(), Run::default(), Key::from_seed(9), data());
-    let sgd = Sgd::new(SgdConfig { learning_rate: 0.2, momentum: 0.9 })?;
+    let sgd = Sgd::new(SgdConfig { learning_rate: 0.2, momentum: 0.9, ..SgdConfig::default() })?;
     let mut trainer = Trainer::new(&plan, &run, &key, &data, model, parameters, Box::new(sgd))?;
     if let Some(checkpoint) = from {
         trainer.resume(checkpoint)?;

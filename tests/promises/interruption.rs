@@ -44,11 +44,21 @@ fn run(directory: &Path, line: &str) -> Ran {
 
 #[test]
 fn a_resumed_run_is_bit_for_bit_the_uninterrupted_one() {
+    is_resumed_bit_for_bit("");
+}
+
+#[test]
+fn so_is_one_with_adam_a_schedule_and_an_average() {
+    is_resumed_bit_for_bit(" --optimizer adamw --schedule cosine --warmup-steps 1000 --ema 0.999");
+}
+
+fn is_resumed_bit_for_bit(flags: &str) {
     let here = here();
-    let whole = json(here.path(), &format!("{RUN} --seed 5 --out whole"));
+    let line = format!("{RUN}{flags}");
+    let whole = json(here.path(), &format!("{line} --seed 5 --out whole"));
     let parts = here.path().join("parts");
 
-    stopped(&interrupted(here.path(), &format!("{RUN} --seed 5 --out parts"), Duration::from_millis(150)));
+    stopped(&interrupted(here.path(), &format!("{line} --seed 5 --out parts"), Duration::from_millis(150)));
     for again in 0..2 {
         assert_eq!(entries(&parts), ["checkpoint"]);
         let mode = std::fs::metadata(parts.join("checkpoint")).unwrap().permissions().mode();
@@ -56,11 +66,11 @@ fn a_resumed_run_is_bit_for_bit_the_uninterrupted_one() {
         let refused = run(here.path(), "verify parts");
         assert!(refused.code == Some(1) && refused.first_line().contains("interrupted"), "{}", refused.stderr);
         if again == 0 {
-            stopped(&interrupted(here.path(), &format!("{RUN} --resume --out parts"), Duration::from_millis(100)));
+            stopped(&interrupted(here.path(), &format!("{line} --resume --out parts"), Duration::from_millis(100)));
         }
     }
     // Threads and physical batch belong to the run and not to the plan: other ones may go on.
-    let resumed = json(here.path(), &format!("{RUN} --resume --out parts --threads 1"));
+    let resumed = json(here.path(), &format!("{line} --resume --out parts --threads 1"));
     assert_eq!(resumed["model"]["sha256"], whole["model"]["sha256"]);
     assert_eq!(resumed["privacy"], whole["privacy"]);
     let file = |directory: &str, name: &str| std::fs::read(here.path().join(directory).join(name)).unwrap();
@@ -127,6 +137,12 @@ fn other_flags_do_not_go_on_with_a_run() {
         ("--model mlp", &[]),
         ("--learning-rate 0.25", &[]),
         ("--momentum 0.5", &[]),
+        ("--nesterov", &[]),
+        ("--weight-decay 0.1", &[]),
+        ("--optimizer adam", &[]),
+        ("--schedule linear", &[]),
+        ("--warmup-steps 10", &[]),
+        ("--ema 0.9", &[]),
     ] {
         let ran = run(here.path(), &format!("{RUN} --quiet --resume --out run {flags}"));
         if ran.code == Some(0) {

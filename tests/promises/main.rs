@@ -9,6 +9,7 @@ mod documents;
 mod frozen;
 mod interruption;
 mod isolation;
+mod optimizers;
 mod per_example_gradients;
 mod perturbation;
 mod plain_step;

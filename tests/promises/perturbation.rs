@@ -62,7 +62,7 @@ fn mean_of_second_half(plan: &Plan, data: &Dataset, learning_rate: f64, physical
     let (_, var) = parameters.iter().next().unwrap();
     var.set(&var.zeros_like().unwrap()).unwrap();
     let run = Run { physical_batch: NonZeroUsize::new(physical).unwrap(), ..Run::default() };
-    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate, momentum: 0.0 }).unwrap());
+    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate, ..SgdConfig::default() }).unwrap());
     let key = Key::from_seed(2);
     let mut trainer = Trainer::new(plan, &run, &key, data, &model, &parameters, sgd).unwrap();
     let (mut sum, mut count) = (vec![0.0; data.width()], 0.0);

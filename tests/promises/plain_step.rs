@@ -36,7 +36,7 @@ fn a_step_without_noise_and_clip_is_candles_own() {
     let learning_rate = 0.3;
     let mut candle = candle_nn::SGD::new(start.iter().map(|(_, var)| var.clone()).collect(), learning_rate).unwrap();
 
-    let mut ours = Sgd::new(SgdConfig { learning_rate, momentum: 0.0 }).unwrap();
+    let mut ours = Sgd::new(SgdConfig { learning_rate, ..SgdConfig::default() }).unwrap();
     let mut sampler = Poisson::new(records, SamplingRate::new(1.0).unwrap(), Key::from_seed(2), 0);
     let mut mechanism = Noiseless::new(records as f64).unwrap();
     for _ in 0..3 {

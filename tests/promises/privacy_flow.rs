@@ -53,7 +53,7 @@ fn built(architecture: Architecture, dtype: DType) -> (Parameters, Classifier<Se
 fn train(plan: &Plan, run: &Run, architecture: Architecture, stop: u32) -> (Ledger, Vec<f64>) {
     let (key, data) = (Key::from_seed(9), data(plan.draft().records));
     let (parameters, model) = built(architecture, DType::F32);
-    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, momentum: 0.9 }).unwrap());
+    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, momentum: 0.9, ..SgdConfig::default() }).unwrap());
     let mut trainer = Trainer::new(plan, run, &key, &data, &model, &parameters, sgd).unwrap();
     let watch =
         |progress: &dpsgd::train::Progress<'_>| Ok(if progress.step == stop { Wish::Stop } else { Wish::Continue });
@@ -205,7 +205,7 @@ fn noise_seen(plan: &Plan) -> Vec<f64> {
     let parameters = Parameters::new(Key::from_seed(5), DType::F64, &Device::Cpu);
     let model = Architecture::Mlp.build(&[6, 6], 2, parameters.var_builder()).unwrap();
     let before = values(&parameters);
-    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 1.0, momentum: 0.0 }).unwrap());
+    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 1.0, ..SgdConfig::default() }).unwrap());
     let run = Run::default();
     let mut trainer = Trainer::new(plan, &run, &key, &data, &model, &parameters, sgd).unwrap();
     trainer.train(|_| Ok(Wish::Stop)).unwrap();
@@ -241,7 +241,7 @@ fn empty_batches_are_steps_of_pure_noise_and_are_paid_for() {
     let plan = Draft { expected_batch: 1, ..draft(400) }.with_noise(noise(1.0)).unwrap();
     let (key, data) = (Key::from_seed(9), data(400));
     let (parameters, model) = built(Architecture::Logistic, DType::F32);
-    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, momentum: 0.0 }).unwrap());
+    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, ..SgdConfig::default() }).unwrap());
     let run = Run::default();
     let mut trainer = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd).unwrap();
     let (mut empty, mut before) = (0, values(&parameters));
@@ -265,7 +265,7 @@ fn a_plan_for_other_data_is_refused() {
     let plan = draft(40).with_noise(noise(1.0)).unwrap();
     let (key, data, run) = (Key::from_seed(9), data(41), Run::default());
     let (parameters, model) = built(Architecture::Logistic, DType::F32);
-    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, momentum: 0.0 }).unwrap());
+    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, ..SgdConfig::default() }).unwrap());
     let refusal = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd).err().unwrap().to_string();
     assert!(refusal.contains("records = 40") && refusal.contains("41"), "{refusal}");
 }
@@ -275,7 +275,7 @@ fn a_checkpoint_does_not_print_its_key() {
     let plan = draft(40).with_noise(noise(1.3)).unwrap();
     let (key, data, run) = (Key::from_seed(9), data(40), Run::default());
     let (parameters, model) = built(Architecture::Logistic, DType::F32);
-    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, momentum: 0.0 }).unwrap());
+    let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.2, ..SgdConfig::default() }).unwrap());
     let trainer = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd).unwrap();
     assert_eq!(format!("{:?}", trainer.checkpoint(&()).unwrap()), "Checkpoint { step: 0, .. }");
 }
@@ -286,7 +286,7 @@ fn the_twin_draws_the_same_batches_and_has_no_guarantee_to_state() {
     let (key, data, run) = (Key::from_seed(9), data(40), Run::default());
     let examples = |private: bool| {
         let (parameters, model) = built(Architecture::Mlp, DType::F32);
-        let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.1, momentum: 0.9 }).unwrap());
+        let sgd = Box::new(Sgd::new(SgdConfig { learning_rate: 0.1, momentum: 0.9, ..SgdConfig::default() }).unwrap());
         let trainer = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd).unwrap();
         let mut trainer = if private { trainer } else { trainer.without_privacy() };
         let mut sizes = Vec::new();
