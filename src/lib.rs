@@ -59,6 +59,7 @@
 //!     expected_batch: 512,
 //!     clip_norm: ClipNorm::new(1.0)?,
 //!     clipping: ClipRule::Flat,
+//!     perturbation: None,
 //!     steps: 60,
 //!     delta: Delta::new(1e-5)?,
 //!     budget: None,
