@@ -8,6 +8,7 @@
 
 use super::{Clip, ClipNorm, flat};
 use crate::grad::Norms;
+use crate::nn::under;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -42,7 +43,7 @@ impl PerGroup {
         let paths = || groups.iter().map(|(path, _)| format!("`{path}`")).collect::<Vec<_>>().join(", ");
         let mut members = BTreeMap::new();
         for name in names {
-            let leading = groups.iter().enumerate().filter(|(_, (path, _))| leads(path, name));
+            let leading = groups.iter().enumerate().filter(|(_, (path, _))| under(path, name));
             let Some((group, _)) = leading.max_by_key(|(_, (path, _))| path.len()) else {
                 let allowed = format!("a name under one of the groups {}", paths());
                 return Err(Error::value("parameter in no clipping group", name, allowed));
@@ -86,11 +87,6 @@ fn share(c: f64, count: usize) -> f64 {
     }
     // Root, quotient and product are each off by half an epsilon at most, together by less than the two epsilons taken off.
     c / (count as f64).sqrt() * (1.0 - 2.0 * f64::EPSILON)
-}
-
-/// Whether `name` is `path` itself or lies under it.
-fn leads(path: &str, name: &str) -> bool {
-    path.is_empty() || name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 impl Clip for PerGroup {

@@ -14,7 +14,7 @@ impl Frozen {
 }
 
 /// Whether `name` is `path` itself or lies below it; everything lies below the empty path.
-fn under(path: &str, name: &str) -> bool {
+pub(crate) fn under(path: &str, name: &str) -> bool {
     path.is_empty() || name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 

@@ -30,6 +30,7 @@ pub use conv::{
 pub use cross_entropy::cross_entropy;
 pub use embedding::{Embedding, EmbeddingConfig, embedding, embedding_with};
 pub use embedding_bag::{BagMode, EmbeddingBag, EmbeddingBagConfig, embedding_bag};
+pub(crate) use frozen::under;
 pub use linear::{Linear, linear, linear_no_bias};
 pub use lora::{LoraLinear, lora_linear};
 pub use mean::Mean;

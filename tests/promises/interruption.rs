@@ -52,6 +52,11 @@ fn so_is_one_with_adam_a_schedule_and_an_average() {
     is_resumed_bit_for_bit(" --optimizer adamw --schedule cosine --warmup-steps 1000 --ema 0.999");
 }
 
+#[test]
+fn so_is_one_with_perturbed_gradients_under_another_rule() {
+    is_resumed_bit_for_bit(" --perturbation 0.5 --clipping automatic --symmetry 8");
+}
+
 fn is_resumed_bit_for_bit(flags: &str) {
     let here = here();
     let line = format!("{RUN}{flags}");
