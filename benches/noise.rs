@@ -74,6 +74,6 @@ fn run(threads: usize) {
 fn main() {
     let all = std::thread::available_parallelism().unwrap().get();
     for threads in if all == 1 { vec![1] } else { vec![1, all] } {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| run(threads));
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| dpsgd::awake(|| run(threads)));
     }
 }

@@ -50,10 +50,6 @@ pub(super) struct Args {
     /// clipping bias. Costs nothing; raise the learning rate with it.
     #[arg(long, value_name = "K", help_heading = "Privacy")]
     perturbation: Option<f64>,
-    /// Measure before the first and after the last step how symmetric the gradients of the first N records are, and keep it in --out;
-    /// it is not private.
-    #[arg(long, value_name = "N", requires = "out", help_heading = "Run", value_parser = clap::value_parser!(u32).range(2..))]
-    symmetry: Option<u32>,
     #[command(flatten)]
     clipping: ClippingArgs,
     /// Expected records in a batch. Batches are Poisson-sampled: their real sizes vary.
@@ -91,6 +87,10 @@ pub(super) struct Args {
     /// Go on with the interrupted run in --out; give the same flags again.
     #[arg(long, requires = "out", help_heading = "Run")]
     resume: bool,
+    /// Measure before the first and after the last step how symmetric the gradients of the first N records are, and keep it in --out;
+    /// it is not private.
+    #[arg(long, value_name = "N", requires = "out", help_heading = "Run", value_parser = clap::value_parser!(u32).range(2..))]
+    symmetry: Option<u32>,
     /// Records in memory at a time: bounds memory and changes nothing else.
     #[arg(long, value_name = "N", help_heading = "Run")]
     physical_batch: Option<NonZeroUsize>,

@@ -34,9 +34,6 @@ impl Automatic {
     }
 
     fn weight(&self, norm: f64) -> f64 {
-        if !norm.is_finite() {
-            return 0.0;
-        }
         // Neither is below the norm: a sum with a positive number does not round below what it was added to.
         let length = self.gamma.map_or_else(|| norm.max(SHORTEST), |gamma| norm + gamma.get());
         quotient(self.clip_norm.get(), length, norm)

@@ -30,11 +30,5 @@ impl Clip for Flat {
 
 /// `min(1, c / norm)`; 0 for a norm that is not finite.
 pub(super) fn weight(c: f64, norm: f64) -> f64 {
-    if !norm.is_finite() {
-        0.0
-    } else if norm <= c {
-        1.0
-    } else {
-        quotient(c, norm, norm)
-    }
+    if norm <= c { 1.0 } else { quotient(c, norm, norm) }
 }

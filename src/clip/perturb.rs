@@ -9,7 +9,7 @@
 //! is, one example has at most the clip norm in the sum, and a mixture over noise that both neighbours share cannot be told apart
 //! better than its worst part. Nothing is gained either that is counted: the noise of the release is what protects.
 
-use crate::grad::{Norms, PerExample, Recorded, Weights, norms_of_rows, sum_of_rows, zero_unless};
+use crate::grad::{Norms, PerExample, Recorded, Weights, kept_by, norms_of_rows, sum_of_rows, zero_unless};
 use crate::kernel::team::Shared;
 use crate::kernel::{Real, dispatch, read};
 use crate::noise::StandardNormals;
@@ -151,12 +151,8 @@ impl PerExample for Perturbed {
                 return Ok(Tensor::zeros(shape, DType::F64, &Device::Cpu)?);
             };
             // Selection, not multiplication: zero times NaN is NaN.
-            let kept: Vec<u8> = weights.iter().map(|weight| u8::from(*weight != 0.0)).collect();
-            let rows = if kept.contains(&0) {
-                zero_unless(&Tensor::from_vec(kept, weights.len(), &Device::Cpu)?, rows)?
-            } else {
-                rows.clone()
-            };
+            let rows =
+                kept_by(&weights, &Device::Cpu)?.map_or_else(|| Ok(rows.clone()), |kept| zero_unless(&kept, rows))?;
             Ok(sum_of_rows(&rows, &weights)?.reshape(shape)?)
         };
         self.gradients.shapes().into_iter().enumerate().map(sum).collect()

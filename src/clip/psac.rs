@@ -25,9 +25,6 @@ impl Psac {
     }
 
     fn weight(&self, norm: f64) -> f64 {
-        if !norm.is_finite() {
-            return 0.0;
-        }
         let r = self.r.get();
         // Not below the norm: what is added is not negative, and a sum with it does not round below what it was added to.
         quotient(self.clip_norm.get(), norm + r / (norm + r), norm)

@@ -4,7 +4,12 @@
 ///
 /// Let x be the real quotient and q the nearest number to it. With q <= x the product is q norm <= x length = bound, and rounding
 /// keeps that. With q > x the number below q is below x, or it would be the nearer one, and the same holds for it.
+///
+/// A norm that is not finite has the weight 0.
 pub(super) fn quotient(bound: f64, length: f64, norm: f64) -> f64 {
+    if !norm.is_finite() {
+        return 0.0;
+    }
     let quotient = bound / length;
     if quotient * norm > bound { quotient.next_down() } else { quotient }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct Symmetry {
     /// How many gradients were looked at.
     pub examples: usize,
-    /// The norm at which they were clipped.
+    /// The norm at which they were clipped, flat, whatever the rule of the run.
     pub clip_norm: f64,
     /// |v|, the norm of their mean.
     pub mean_gradient_norm: f64,

@@ -26,7 +26,7 @@ pub(crate) use rule::Rule;
 pub(crate) use scale::Scale;
 pub(crate) use table::{Table, Tokens};
 pub(crate) use tape::{Cotangent, check_parameter};
-pub(crate) use weight::{Inputs, Weight, norms_of_rows, sum_of_rows, zero_unless};
+pub(crate) use weight::{Inputs, Weight, kept_by, norms_of_rows, sum_of_rows, zero_unless};
 
 use crate::kernel::norm_bound;
 use crate::{Error, Result};

@@ -1,7 +1,7 @@
 //! Per-example gradients read off a tape.
 
 use super::tape::{Cotangent, Record};
-use super::weight::{Kept, norms_of_rows, zero_unless};
+use super::weight::{Kept, kept_by, norms_of_rows, zero_unless};
 use super::{Engine, Norms, PerExample, Rule, Tape, Weights, tied};
 use crate::kernel::blocks::CROSSTALK;
 use crate::model::Model;
@@ -221,16 +221,14 @@ impl Records {
             return Ok(Tensor::zeros(self.var.shape(), DType::F64, &Device::Cpu)?);
         }
         // Selection, not multiplication: zero times NaN is NaN.
-        let kept: Vec<u8> = weights.iter().map(|weight| u8::from(*weight != 0.0)).collect();
-        let all = !kept.contains(&0);
-        let kept = Tensor::from_vec(kept, weights.len(), self.var.device())?;
-        let only = |tensor: &Tensor| if all { Ok(tensor.clone()) } else { zero_unless(&kept, tensor) };
+        let kept = kept_by(weights, self.var.device())?;
+        let only = |tensor: &Tensor| kept.as_ref().map_or_else(|| Ok(tensor.clone()), |kept| zero_unless(kept, tensor));
         if let Some(gradients) = &self.gradients {
             return Ok(gradients.weighted_sum(only, weights)?.reshape(self.var.shape())?);
         }
         let mut sum: Option<Tensor> = None;
         for (rule, cotangent) in &self.uses {
-            let rule = if all { rule.clone() } else { rule.without(&kept)? };
+            let rule = kept.as_ref().map_or_else(|| Ok(rule.clone()), |kept| rule.without(kept))?;
             let part = rule.weighted_sum(&only(cotangent)?, weights)?;
             let part = part.to_device(&Device::Cpu)?.reshape(self.var.shape())?;
             sum = Some(match sum {

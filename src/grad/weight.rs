@@ -254,6 +254,12 @@ fn total_on_cpu<T: Real>(weight: &Weight, cotangents: &Tensor) -> Result<Tensor>
     Tensor::from_vec(sum, (weight.groups * weight.p, weight.d), &Device::Cpu)
 }
 
+/// Which examples have a weight other than zero, `(batch)` of u8; none if all have.
+pub(crate) fn kept_by(weights: &[f64], device: &Device) -> Result<Option<Tensor>> {
+    let kept: Vec<u8> = weights.iter().map(|weight| u8::from(*weight != 0.0)).collect();
+    kept.contains(&0).then(|| Tensor::from_vec(kept, weights.len(), device)).transpose()
+}
+
 /// `(batch, ..)` with zeros in place of the examples whose `kept` `(batch)` is zero, by selection: nothing of them is left, were
 /// it NaN.
 pub(crate) fn zero_unless(kept: &Tensor, tensor: &Tensor) -> Result<Tensor> {
