@@ -7,6 +7,7 @@
 mod account;
 mod clipping;
 mod completions;
+mod config;
 mod datasets;
 mod optimizer;
 mod progress;
@@ -14,7 +15,8 @@ mod train;
 mod verify;
 
 use crate::Error;
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use config::Flags;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -66,15 +68,7 @@ enum Ended {
 
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {
-    // A mistake in the flags is reported by the parser itself, with exit code 2.
-    let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Train(args) => train::run(*args, cli.format),
-        Command::Account(args) => account::run(args, cli.format),
-        Command::Verify(args) => verify::run(args, cli.format),
-        Command::Completions(args) => completions::run(args, &mut Cli::command()),
-    };
-    match result {
+    match run() {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => ExitCode::from(130),
         Err(error) => {
@@ -82,6 +76,18 @@ pub fn main() -> ExitCode {
             note(&format!("error: {}", in_flags(error)));
             ExitCode::from(code)
         }
+    }
+}
+
+fn run() -> anyhow::Result<Ended> {
+    // A mistake in the flags is reported by the parser itself, with exit code 2.
+    let matches = config::matches(&Cli::command(), std::env::args_os().collect())?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    match cli.command {
+        Command::Train(args) => train::run(*args, Flags::of(&Cli::command(), &matches), cli.format),
+        Command::Account(args) => account::run(args, cli.format),
+        Command::Verify(args) => verify::run(args, cli.format),
+        Command::Completions(args) => completions::run(args, &mut Cli::command()),
     }
 }
 

@@ -160,6 +160,22 @@ impl OptimizerArgs {
     }
 }
 
+/// The flags whose defaults depend on the model or on another flag, with the values they have in `config`.
+pub(super) fn resolved(config: &OptimizerConfig) -> Vec<(&'static str, String)> {
+    let (rate, decay) = match config.rule {
+        Rule::Sgd(sgd) => (sgd.learning_rate, sgd.weight_decay),
+        Rule::Adam(adam) | Rule::AdamW(adam) => (adam.learning_rate, adam.weight_decay),
+    };
+    let mut values = vec![("learning-rate", rate.to_string()), ("weight-decay", decay.to_string())];
+    match config.rule {
+        Rule::Sgd(sgd) => values.push(("momentum", sgd.momentum.to_string())),
+        Rule::Adam(adam) | Rule::AdamW(adam) => {
+            values.extend([("beta1", adam.beta1.to_string()), ("beta2", adam.beta2.to_string())]);
+        }
+    }
+    values
+}
+
 /// The value of a flag, if it was given one.
 fn shown<T: ToString>(value: Option<T>) -> Option<String> {
     value.map(|value| value.to_string())

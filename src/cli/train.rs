@@ -1,8 +1,9 @@
 //! `dpsgd train`: data in, private model and statement out.
 
 use super::clipping::ClippingArgs;
+use super::config::Flags;
 use super::datasets::{DataArgs, Datasets};
-use super::optimizer::OptimizerArgs;
+use super::optimizer::{self, OptimizerArgs};
 use super::progress::Watcher;
 use super::{Ended, Format, note, print};
 use crate::checkpoint::Checkpoint;
@@ -31,6 +32,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
+    /// Read flags from a TOML file, such as a recipe of `configs` or the config.toml of a run; flags given beside it win.
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
 
@@ -140,7 +144,7 @@ enum DeviceArg {
     Metal,
 }
 
-pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
+pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Result<Ended> {
     // Everything that can be refused is, before the directory is made and before a record is read for training.
     let stop = stop_on_signal()?;
     start_threads(args.threads)?;
@@ -156,6 +160,7 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     let device = run.device()?;
     let data = args.data.read(&key)?;
     let (plan, recipe) = args.plan(&data.train)?;
+    resolve(&mut flags, &plan, &recipe, &run);
     let parameters = Parameters::new(key.clone(), DType::F32, &device);
     let model = args.model.build(data.train.shape(), data.train.classes().len(), parameters.var_builder())?;
     let steps = if args.no_privacy { plan.draft().steps } else { plan.affordable_steps()? };
@@ -205,6 +210,7 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         if let Some(directory) = directory.as_ref().filter(|_| trainer.step() > 0) {
             // Budget has been spent: whatever happens from here on, what it bought is on the disk.
             directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?;
+            directory.keep_config(&flags.to_toml())?;
         }
         if trained.is_err() || trainer.is_done() || stop.load(Ordering::Relaxed) {
             break trained;
@@ -239,6 +245,7 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         },
     )?;
     if let Some(directory) = &directory {
+        directory.keep_config(&flags.to_toml())?;
         directory.keep_results(&report, trainer.ledger(), &model_bytes, &journal)?;
     }
     match format {
@@ -252,6 +259,21 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         }
     }
     Ok(Ended::Done)
+}
+
+/// Puts what the run found out for itself in the place of flags: the same plan follows whatever later versions have as defaults.
+fn resolve(flags: &mut Flags, plan: &Plan, recipe: &Recipe, run: &Run) {
+    let draft = plan.draft();
+    flags.set("privacy", "epochs", None);
+    flags.set("privacy", "steps", Some(draft.steps.to_string()));
+    flags.set("privacy", "batch-size", Some(draft.expected_batch.to_string()));
+    flags.set("privacy", "clip-norm", Some(draft.clip_norm.get().to_string()));
+    flags.set("privacy", "noise-multiplier", Some(plan.noise_multiplier().get().to_string()));
+    flags.set("privacy", "epsilon", draft.budget.map(|budget| budget.get().to_string()));
+    flags.set("run", "physical-batch", Some(run.physical_batch.to_string()));
+    for (key, value) in optimizer::resolved(&recipe.optimizer) {
+        flags.set("learning", key, Some(value));
+    }
 }
 
 fn print_twin(twin: &Twin, format: Format) -> anyhow::Result<Ended> {

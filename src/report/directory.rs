@@ -98,6 +98,15 @@ impl RunDirectory {
         checkpoint.write(&self.path.join("checkpoint"))
     }
 
+    /// Keeps the file from which the run can be repeated.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn keep_config(&self, config: &str) -> Result<()> {
+        self.kept.set(true);
+        whole_file::write(&self.path.join("config.toml"), config.as_bytes(), Readers::Everybody)
+    }
+
     /// Keeps a finished run. The checkpoint of its way there is removed: it holds the key, and nobody needs it any more.
     ///
     /// # Errors

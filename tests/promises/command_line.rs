@@ -235,7 +235,10 @@ fn a_run_directory_is_complete_and_verifies_and_every_change_to_it_is_found() {
     let line = "train --data small.csv --holdout 0.2 --epochs 3 --seed 1 --out run";
     let printed = ok(here.path(), &format!("{line} --format json")).stdout;
     let run = here.path().join("run");
-    assert_eq!(entries(&run), ["ledger.json", "metrics.csv", "model.safetensors", "report.json", "statement.txt"]);
+    assert_eq!(
+        entries(&run),
+        ["config.toml", "ledger.json", "metrics.csv", "model.safetensors", "report.json", "statement.txt"]
+    );
     let read = |name: &str| std::fs::read(run.join(name)).unwrap();
     assert_eq!(printed.as_bytes(), read("report.json"), "stdout is the content of report.json");
     let hash: String = Sha256::digest(read("model.safetensors")).iter().map(|byte| format!("{byte:02x}")).collect();

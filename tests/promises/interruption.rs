@@ -65,7 +65,7 @@ fn is_resumed_bit_for_bit(flags: &str) {
 
     stopped(&interrupted(here.path(), &format!("{line} --seed 5 --out parts"), Duration::from_millis(150)));
     for again in 0..2 {
-        assert_eq!(entries(&parts), ["checkpoint"]);
+        assert_eq!(entries(&parts), ["checkpoint", "config.toml"]);
         let mode = std::fs::metadata(parts.join("checkpoint")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "the checkpoint holds the key");
         let refused = run(here.path(), "verify parts");
@@ -163,7 +163,7 @@ fn other_flags_do_not_go_on_with_a_run() {
         for part in shown {
             assert!(ran.stderr.contains(part), "{flags}: no {part} in {}", ran.stderr);
         }
-        assert_eq!(entries(&here.path().join("run")), ["checkpoint"], "{flags}");
+        assert_eq!(entries(&here.path().join("run")), ["checkpoint", "config.toml"], "{flags}");
         assert!(checkpoint() == before, "{flags} changed the checkpoint");
     }
     assert!(accepted.is_empty(), "resumed silently with {accepted:?}, which the run was not started with");
@@ -198,7 +198,8 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
         assert!(ran.code == Some(2) && !ran.stderr.contains("panicked"), "{what}: {:?} {}", ran.code, ran.stderr);
         assert!(ran.first_line().contains("checkpoint"), "{what}: {}", ran.stderr);
         assert!(
-            std::fs::read(&path).unwrap() == content && entries(&here.path().join("run")) == ["checkpoint"],
+            std::fs::read(&path).unwrap() == content
+                && entries(&here.path().join("run")) == ["checkpoint", "config.toml"],
             "{what}"
         );
     }

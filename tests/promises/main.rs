@@ -5,6 +5,7 @@ mod account;
 mod bad_input;
 mod clipping_rules;
 mod command_line;
+mod configuration;
 mod documents;
 mod frozen;
 mod interruption;
