@@ -32,7 +32,7 @@ struct State {
     step: u32,
     key: String,
     key_origin: Origin,
-    /// SHA-256 of the records: going on with others under the same key would release two sums under one noise.
+    /// The [`Fingerprint`] of the records: going on with others under the same key would release two sums under one noise.
     data: String,
     /// Whatever the caller wants to find again.
     notes: serde_json::Value,
@@ -60,7 +60,7 @@ impl Checkpoint {
     pub(crate) fn new(
         plan: &Plan,
         key: &Key,
-        data: &Dataset,
+        data: &Fingerprint,
         (ledger, step): (&Ledger, u32),
         (parameters, optimizer): (&Parameters, &dyn Optimizer),
         notes: serde_json::Value,
@@ -72,7 +72,7 @@ impl Checkpoint {
             step,
             key: hexadecimal(key.secret()),
             key_origin: key.origin(),
-            data: fingerprint(data)?,
+            data: data.0.clone(),
             notes,
         };
         let of_model = parameters.tensors().into_iter().map(|(name, tensor)| {
@@ -155,12 +155,9 @@ impl Checkpoint {
         serde_json::from_value(self.state.notes.clone()).map_err(|error| unreadable(&self.path, error))
     }
 
-    /// Whether these are the records the run was started with.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn is_of(&self, data: &Dataset) -> Result<bool> {
-        Ok(fingerprint(data)? == self.state.data)
+    /// Whether the run was started with the records of this fingerprint.
+    pub(crate) fn is_of(&self, data: &Fingerprint) -> bool {
+        data.0 == self.state.data
     }
 
     pub(crate) fn restore(&self, parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<()> {
@@ -213,16 +210,22 @@ impl Checkpoint {
 }
 
 /// SHA-256 of shape, records and labels. It is a function of private data and stays in the checkpoint.
-fn fingerprint(data: &Dataset) -> Result<String> {
-    let (mut hash, mut features, mut labels) = (Sha256::new(), Vec::new(), Vec::new());
-    hash.update(format!("{:?} {:?}", data.shape(), data.classes()));
-    let rows: Vec<usize> = (0..data.len()).collect();
-    for rows in rows.chunks(256) {
-        data.gather(rows, &mut features, &mut labels)?;
-        features.iter().for_each(|feature| hash.update(feature.to_le_bytes()));
-        labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+pub(crate) struct Fingerprint(String);
+
+impl Fingerprint {
+    /// # Errors
+    /// When the records cannot be read.
+    pub(crate) fn of(data: &Dataset) -> Result<Self> {
+        let (mut hash, mut features, mut labels) = (Sha256::new(), Vec::new(), Vec::new());
+        hash.update(format!("{:?} {:?}", data.shape(), data.classes()));
+        let rows: Vec<usize> = (0..data.len()).collect();
+        for rows in rows.chunks(256) {
+            data.gather(rows, &mut features, &mut labels)?;
+            features.iter().for_each(|feature| hash.update(feature.to_le_bytes()));
+            labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        }
+        Ok(Self(hexadecimal(&hash.finalize())))
     }
-    Ok(hexadecimal(&hash.finalize()))
 }
 
 /// Two digits for each byte.

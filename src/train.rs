@@ -1,6 +1,6 @@
 //! The training loop.
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::clip::{Clip, ClippedSum, Clipping, Symmetry, Unclipped};
 use crate::data::Dataset;
 use crate::grad::{PerExample, Recorded, probe_isolation};
@@ -16,6 +16,7 @@ use crate::seed::Key;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use dp_accountant::Ledger;
+use std::cell::OnceCell;
 
 /// A model, its data and its plan, on the way from the first step to the last.
 pub struct Trainer<'a> {
@@ -31,6 +32,8 @@ pub struct Trainer<'a> {
     affordable: u32,
     /// Whether gradients are clipped and noise is added.
     private: bool,
+    /// Of the data, once it is asked for: the records do not change.
+    fingerprint: OnceCell<Fingerprint>,
 }
 
 /// What a step did, for whoever watches. The clipping is computed from private gradients and not privatised.
@@ -82,7 +85,8 @@ impl<'a> Trainer<'a> {
         }
         probe_isolation(model, parameters, data.shape(), data.classes().len(), run.engine(), key)?;
         let (ledger, affordable) = (Ledger::default(), plan.affordable_steps()?);
-        Ok(Self { plan, run, key, data, model, parameters, optimizer, ledger, step: 0, affordable, private: true })
+        let (step, private, fingerprint) = (0, true, OnceCell::new());
+        Ok(Self { plan, run, key, data, model, parameters, optimizer, ledger, step, affordable, private, fingerprint })
     }
 
     /// The twin of this run that is not private: the same model, batches and kernels, and neither clipping nor noise. What it
@@ -111,7 +115,7 @@ impl<'a> Trainer<'a> {
                 ),
             });
         }
-        if !checkpoint.is_of(self.data)? {
+        if !checkpoint.is_of(self.fingerprint()?) {
             let reason = "the checkpoint was written for other records; going on with these would release two sums under one noise".to_string();
             return Err(Error::Refused { reason });
         }
@@ -225,7 +229,15 @@ impl<'a> Trainer<'a> {
         let notes =
             serde_json::to_value(notes).map_err(|error| Error::value("notes", error, "something JSON can hold"))?;
         let (spent, state) = ((&self.ledger, self.step), (self.parameters, self.optimizer.as_ref()));
-        Checkpoint::new(self.plan, self.key, self.data, spent, state, notes)
+        Checkpoint::new(self.plan, self.key, self.fingerprint()?, spent, state, notes)
+    }
+
+    fn fingerprint(&self) -> Result<&Fingerprint> {
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(known);
+        }
+        let fingerprint = Fingerprint::of(self.data)?;
+        Ok(self.fingerprint.get_or_init(|| fingerprint))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Files that are there whole or not at all.
 
 use crate::{Error, Result};
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +18,7 @@ pub(crate) enum Readers {
 /// Writes `bytes` beside `path`, flushes them to the disk, and renames: whoever looks sees the old file or the new one.
 pub(crate) fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    let partial = path.with_file_name(format!(".{name}.{}{PARTIAL}", std::process::id()));
     // One that a process of this number left behind may have other readers.
     fs::remove_file(&partial).ok();
     let written = create(&partial, readers).and_then(|mut file| {
@@ -32,6 +33,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8], readers: Readers) -> Result<()> {
     renamed.map_err(Error::io("write", path))?;
     sync_directory(path);
     Ok(())
+}
+
+/// What the names of files end with that are not whole yet.
+const PARTIAL: &str = ".partial";
+
+/// Whether a file of this name is one that a process did not finish.
+pub(crate) fn is_partial(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(PARTIAL))
 }
 
 fn create(path: &Path, readers: Readers) -> std::io::Result<File> {

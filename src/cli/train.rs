@@ -91,6 +91,9 @@ pub(super) struct Args {
     /// Go on with the interrupted run in --out; give the same flags again.
     #[arg(long, requires = "out", help_heading = "Run")]
     resume: bool,
+    /// Seconds between two checkpoints in --out: how much work a crash can undo.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, help_heading = "Run", value_parser = seconds)]
+    checkpoint_every: f64,
     /// Measure before the first and after the last step how symmetric the gradients of the first N records are, and keep it in --out;
     /// it is not private.
     #[arg(long, value_name = "N", requires = "out", help_heading = "Run", value_parser = clap::value_parser!(u32).range(2..))]
@@ -199,18 +202,26 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
         journal.measured(0, trainer.symmetry(examples as usize)?);
     }
     let mut watcher = Watcher::new(Some(&plan), trainer.step(), journal, args.quiet);
+    if let Some(directory) = &directory {
+        // Whatever happens from the first step on, there is something to go on from.
+        directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?;
+        directory.keep_config(&flags.to_toml())?;
+    }
+    let between = Duration::from_secs_f64(args.checkpoint_every);
     let trained = loop {
         let since = Instant::now();
         let keeps = directory.is_some();
-        let pause = || keeps && since.elapsed() >= BETWEEN_CHECKPOINTS;
+        let pause = || keeps && since.elapsed() >= between;
         let trained = trainer.train(|progress| {
             watcher.step(progress)?;
             Ok(if stop.load(Ordering::Relaxed) || pause() { Wish::Stop } else { Wish::Continue })
         });
-        if let Some(directory) = directory.as_ref().filter(|_| trainer.step() > 0) {
+        match &directory {
+            // Nothing was spent: nothing is kept.
+            Some(directory) if trained.is_err() && trainer.step() == 0 => directory.discard()?,
             // Budget has been spent: whatever happens from here on, what it bought is on the disk.
-            directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?;
-            directory.keep_config(&flags.to_toml())?;
+            Some(directory) => directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?,
+            None => {}
         }
         if trained.is_err() || trainer.is_done() || stop.load(Ordering::Relaxed) {
             break trained;
@@ -336,8 +347,10 @@ fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// How much work a crash can undo. A checkpoint takes far less time than this.
-const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(30);
+fn seconds(word: &str) -> Result<f64> {
+    let seconds = word.parse::<f64>().ok().filter(|seconds| (0.0..1e9).contains(seconds));
+    seconds.ok_or_else(|| Error::value("--checkpoint-every", word, "seconds, from 0 to 1e9"))
+}
 
 /// More than any machine has use for, and few enough to start.
 const MOST_THREADS: usize = 1024;

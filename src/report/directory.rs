@@ -10,6 +10,7 @@ use candle_core::{Device, Tensor};
 use dp_accountant::Ledger;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,10 @@ pub struct RunDirectory {
 
 /// The file that is locked while a run lives.
 const LOCK: &str = ".lock";
+/// What a run is resumed from.
+const CHECKPOINT: &str = "checkpoint";
+/// What a run is repeated from.
+const CONFIG: &str = "config.toml";
 
 impl RunDirectory {
     /// Makes the directory; one that exists must be empty.
@@ -45,7 +50,9 @@ impl RunDirectory {
             fs::create_dir_all(path).map_err(Error::io("create", path))?;
         } else {
             let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-            if entries.flatten().any(|entry| entry.file_name() != LOCK) {
+            // A process that was killed leaves its lock and half a file behind.
+            let ours = |name: OsString| name == LOCK || whole_file::is_partial(&name);
+            if !entries.flatten().all(|entry| ours(entry.file_name())) {
                 return Err(Error::value(
                     "--out",
                     path.display(),
@@ -68,6 +75,9 @@ impl RunDirectory {
             }
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &lock)(error)),
         }
+        let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
+        let halves = entries.flatten().filter(|entry| whole_file::is_partial(&entry.file_name()));
+        halves.for_each(|half| drop(fs::remove_file(half.path())));
         Ok(())
     }
 
@@ -76,7 +86,7 @@ impl RunDirectory {
     /// # Errors
     /// When there is no checkpoint in it.
     pub fn open(path: &Path) -> Result<(Self, Checkpoint)> {
-        let checkpoint = path.join("checkpoint");
+        let checkpoint = path.join(CHECKPOINT);
         let mut directory = Self { path: path.to_path_buf(), made: Vec::new(), kept: true.into(), lock: None };
         if checkpoint.exists() {
             directory.lock()?;
@@ -95,7 +105,7 @@ impl RunDirectory {
     /// When the system refuses; an older checkpoint then still stands.
     pub fn keep_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
         self.kept.set(true);
-        checkpoint.write(&self.path.join("checkpoint"))
+        checkpoint.write(&self.path.join(CHECKPOINT))
     }
 
     /// Keeps the file from which the run can be repeated.
@@ -104,7 +114,20 @@ impl RunDirectory {
     /// When the system refuses.
     pub fn keep_config(&self, config: &str) -> Result<()> {
         self.kept.set(true);
-        whole_file::write(&self.path.join("config.toml"), config.as_bytes(), Readers::Everybody)
+        whole_file::write(&self.path.join(CONFIG), config.as_bytes(), Readers::Everybody)
+    }
+
+    /// Takes away what was kept of a run that has not made a step.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn discard(&self) -> Result<()> {
+        for name in [CHECKPOINT, CONFIG] {
+            let path = self.path.join(name);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        self.kept.set(false);
+        Ok(())
     }
 
     /// Keeps a finished run. The checkpoint of its way there is removed: it holds the key, and nobody needs it any more.
@@ -125,7 +148,7 @@ impl RunDirectory {
         }
         file("statement.txt", statement(report).as_bytes())?;
         file("report.json", report.to_json()?.as_bytes())?;
-        let checkpoint = self.path.join("checkpoint");
+        let checkpoint = self.path.join(CHECKPOINT);
         if checkpoint.exists() {
             fs::remove_file(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
         }

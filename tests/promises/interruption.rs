@@ -231,7 +231,10 @@ fn a_ledger_that_is_not_what_the_steps_cost_is_refused() {
     let kept = std::fs::read(&path).unwrap();
     type Edit = fn(&mut Value);
     let edits: [(&str, Edit); 4] = [
-        ("a ledger of one step", |state| state["ledger"][0]["count"] = 1.into()),
+        ("a ledger of fewer steps, or of more than the one there is", |state| {
+            let count = &mut state["ledger"][0]["count"];
+            *count = if *count == 1 { 2.into() } else { 1.into() };
+        }),
         ("a step near the end", |state| state["step"] = 29_990.into()),
         ("a step past the end", |state| {
             state["step"] = 30_001.into();
@@ -277,4 +280,61 @@ fn two_runs_do_not_share_a_directory() {
     // A run that was killed leaves its directory to the next.
     ok(here.path(), "train --data small.csv --steps 2 --quiet --out run");
     ok(here.path(), "verify run");
+}
+
+#[test]
+fn killed_at_fifty_moments_a_run_ends_in_the_same_bits_and_the_same_ledger() {
+    let here = here();
+    let line = "train --data small.csv --steps 100000 --ema 0.9 --quiet";
+    let whole = json(here.path(), &format!("{line} --seed 5 --out whole"));
+    let line = format!("{line} --out parts --checkpoint-every 0.01");
+    let checkpoint = here.path().join("parts/checkpoint");
+    let (mut kills, mut moment, mut before) = (0, 1u64, None);
+    while kills < 50 {
+        let flags = if checkpoint.exists() { "--resume" } else { "--seed 5" };
+        let words: Vec<&str> = line.split_whitespace().chain(flags.split_whitespace()).collect();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dpsgd"))
+            .args(words)
+            .current_dir(here.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros(moment >> 47));
+        child.kill().unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), None, "killed, and not: {}", String::from_utf8_lossy(&ended.stderr));
+        kills += 1;
+        let kept = std::fs::read(&checkpoint).ok();
+        assert!(kept.is_some() || before.is_none(), "a checkpoint that was there is there");
+        before = kept;
+    }
+    let resumed = json(here.path(), &format!("{line} --resume"));
+    assert_eq!(resumed["privacy"], whole["privacy"]);
+    let file = |directory: &str, name: &str| std::fs::read(here.path().join(directory).join(name)).unwrap();
+    for name in ["ledger.json", "model.safetensors"] {
+        assert_eq!(file("parts", name), file("whole", name), "{name}");
+    }
+    assert_eq!(entries(&here.path().join("parts")), entries(&here.path().join("whole")), "nothing half is left");
+    ok(here.path(), "verify parts");
+}
+
+#[test]
+fn a_full_disk_leaves_the_older_checkpoint() {
+    let here = here();
+    let line = format!("{RUN} --model mlp --out run");
+    stopped(&interrupted(here.path(), &format!("{line} --seed 5"), Duration::from_millis(100)));
+    let kept = || std::fs::read(here.path().join("run/checkpoint")).unwrap();
+    let before = kept();
+    // A file may have a thousand bytes and not one more, as if nothing were left on the disk.
+    let limited = format!("trap '' XFSZ; ulimit -f 2; exec {} {line} --resume", env!("CARGO_BIN_EXE_dpsgd"));
+    let ran = Command::new("bash").args(["-c", &limited]).current_dir(here.path()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.code() == Some(2) && stderr.contains("run/checkpoint: cannot write"), "{stderr}");
+    assert_eq!(kept(), before);
+    assert_eq!(entries(&here.path().join("run")), ["checkpoint", "config.toml"]);
+    let whole = json(here.path(), &format!("{RUN} --model mlp --seed 5"));
+    let resumed = json(here.path(), &format!("{line} --resume"));
+    assert_eq!(resumed["model"]["sha256"], whole["model"]["sha256"]);
 }
