@@ -2,10 +2,72 @@
 
 use crate::Result;
 use crate::data::Dataset;
+use crate::grad::Tape;
 use crate::model::Classifier;
-use crate::nn::{Layer, Parameters};
+use crate::nn::{Layer, Parameters, cross_entropy};
 use crate::train::tensors;
+use candle_core::{D, DType};
 use std::num::NonZeroUsize;
+
+/// How a model does on labelled records: its loss, and for each class how many records are classified rightly. Not private with
+/// respect to those records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    loss: f64,
+    /// (records, of which right) for each class.
+    classes: Vec<(usize, usize)>,
+}
+
+impl Evaluation {
+    /// Asks the model about every record once, with `physical_batch` records in memory at a time.
+    ///
+    /// # Errors
+    /// When the records do not fit the model.
+    pub fn new<L: Layer>(
+        model: &Classifier<L>,
+        data: &Dataset,
+        parameters: &Parameters,
+        physical_batch: NonZeroUsize,
+    ) -> Result<Self> {
+        let rows: Vec<usize> = (0..data.len()).collect();
+        let mut evaluation = Self { loss: 0.0, classes: vec![(0, 0); data.classes().len()] };
+        for rows in rows.chunks(physical_batch.get()) {
+            let (xs, ys) = tensors(data, rows, parameters)?;
+            let logits = model.logits(&xs)?;
+            let losses: Vec<f64> = cross_entropy(&logits, &ys, &Tape::off())?.to_dtype(DType::F64)?.to_vec1()?;
+            evaluation.loss += losses.iter().sum::<f64>();
+            let predicted: Vec<u32> = logits.argmax(D::Minus1)?.to_vec1()?;
+            for (row, predicted) in rows.iter().zip(predicted) {
+                let class = data.labels()[*row];
+                let (records, right) = &mut evaluation.classes[class as usize];
+                *records += 1;
+                *right += usize::from(class == predicted);
+            }
+        }
+        Ok(evaluation)
+    }
+
+    /// How many records were asked about.
+    pub fn records(&self) -> usize {
+        self.classes.iter().map(|(records, _)| records).sum()
+    }
+
+    /// The share of records whose class the model predicts; 0 without records.
+    pub fn accuracy(&self) -> f64 {
+        self.classes.iter().map(|(_, right)| right).sum::<usize>() as f64 / self.records().max(1) as f64
+    }
+
+    /// The mean softmax cross-entropy of the records in nats; none without records, and none if it is not finite.
+    pub fn loss(&self) -> Option<f64> {
+        let mean = self.loss / self.records() as f64;
+        mean.is_finite().then_some(mean)
+    }
+
+    /// For each class the number of its records, and of those that are classified rightly.
+    pub fn classes(&self) -> &[(usize, usize)] {
+        &self.classes
+    }
+}
 
 /// The share of records whose class the model predicts, with `physical_batch` records in memory at a time. Not private with
 /// respect to those records.
@@ -18,12 +80,35 @@ pub fn accuracy<L: Layer>(
     parameters: &Parameters,
     physical_batch: NonZeroUsize,
 ) -> Result<f64> {
-    let rows: Vec<usize> = (0..data.len()).collect();
-    let mut right = 0;
-    for rows in rows.chunks(physical_batch.get()) {
-        let (xs, _) = tensors(data, rows, parameters)?;
-        let predicted = model.predict(&xs)?;
-        right += rows.iter().zip(predicted).filter(|(row, class)| data.labels()[**row] == *class).count();
+    Ok(Evaluation::new(model, data, parameters, physical_batch)?.accuracy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Architecture;
+    use crate::seed::Key;
+    use candle_core::{Device, Tensor};
+
+    #[test]
+    fn loss_and_classes_are_those_of_the_logits() {
+        let parameters = Parameters::new(Key::from_seed(1), DType::F32, &Device::Cpu);
+        let features = vec![1.0, 0.0, 0.0, 1.0, 2.0, 0.0];
+        let classes = vec!["no".to_string(), "yes".to_string()];
+        let data = Dataset::from_dense("three", &[2], features, classes, vec![0, 1, 1]).unwrap();
+        let model = Architecture::Logistic.build(&[2], 2, parameters.var_builder()).unwrap();
+        for (name, var) in parameters.iter() {
+            // The logit of a class is 3 times its feature: (3, 0), (0, 3), (6, 0), and no bias.
+            let values = if name.ends_with("weight") { vec![3.0_f32, 0.0, 0.0, 3.0] } else { vec![0.0; 2] };
+            var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+        }
+        let of = |physical| Evaluation::new(&model, &data, &parameters, NonZeroUsize::new(physical).unwrap()).unwrap();
+        let evaluation = of(256);
+        assert_eq!(evaluation.classes(), [(1, 1), (2, 1)]);
+        assert_eq!((evaluation.records(), evaluation.accuracy()), (3, 2.0 / 3.0));
+        // ln(1 + e^-3), twice, and ln(1 + e^6).
+        let golden = (2.0 * (-3.0_f64).exp().ln_1p() + 6.0_f64.exp().ln_1p()) / 3.0;
+        assert!((evaluation.loss().unwrap() - golden).abs() < 1e-6, "{:?} {golden}", evaluation.loss());
+        assert_eq!(of(2).classes(), evaluation.classes());
     }
-    Ok(right as f64 / data.len().max(1) as f64)
 }

@@ -4,7 +4,9 @@
 //! gradients and is not privatised.
 
 use crate::clip::{Clipping, Symmetry};
+use crate::evaluate::Evaluation;
 use crate::recipe::Recipe;
+use crate::report::{Metrics, Row};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,27 @@ struct Entry {
     step: u32,
     epsilon: f64,
     clipping: Clipping,
+    /// Accuracy and loss on the test records, where they were measured.
+    tested: Option<(f64, Option<f64>)>,
+}
+
+impl Entry {
+    fn row(&self) -> Row {
+        let Self { step, epsilon, clipping, tested } = self;
+        let quantile = |percent| clipping.relative_norms.quantile(percent);
+        Row {
+            step: *step,
+            epsilon_upper: *epsilon,
+            examples: clipping.examples,
+            clipped_fraction: clipping.clipped_fraction(),
+            mean_gradient_norm: clipping.mean_norm(),
+            test_accuracy: tested.map(|(accuracy, _)| accuracy),
+            test_loss: tested.and_then(|(_, loss)| loss),
+            norm_p10: quantile(10),
+            norm_p50: quantile(50),
+            norm_p90: quantile(90),
+        }
+    }
 }
 
 impl Journal {
@@ -52,9 +75,14 @@ impl Journal {
         self.total += clipping;
     }
 
-    /// Makes an entry after `step`, with the epsilon spent until then.
-    pub fn enter(&mut self, step: u32, epsilon: f64) {
-        self.entries.push(Entry { step, epsilon, clipping: std::mem::take(&mut self.since) });
+    /// Makes an entry after `step`, with the epsilon spent until then and how the model does on test records, if that was
+    /// measured. The row is what metrics.csv says of it.
+    pub fn enter(&mut self, step: u32, epsilon: f64, tested: Option<&Evaluation>) -> Row {
+        let tested = tested.map(|evaluation| (evaluation.accuracy(), evaluation.loss()));
+        let entry = Entry { step, epsilon, clipping: std::mem::take(&mut self.since), tested };
+        let row = entry.row();
+        self.entries.push(entry);
+        row
     }
 
     /// Takes note of how symmetric gradients were after `step`.
@@ -91,15 +119,8 @@ impl Journal {
         self.total
     }
 
-    /// The entries as CSV with a header. All columns but the first two come from private gradients.
-    pub fn to_csv(&self) -> String {
-        let mut text = String::from(
-            "step,epsilon_upper,examples_not_private,clipped_fraction_not_private,mean_gradient_norm_not_private\n",
-        );
-        for Entry { step, epsilon, clipping } in &self.entries {
-            let (clipped, norm) = (clipping.clipped_fraction(), clipping.mean_norm());
-            text += &format!("{step},{epsilon},{},{clipped},{norm}\n", clipping.examples);
-        }
-        text
+    /// The entries so far: the content of metrics.csv.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(self.entries.iter().map(Entry::row).collect())
     }
 }

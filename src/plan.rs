@@ -125,7 +125,8 @@ impl Draft {
         self.expected_batch as f64 / self.records as f64
     }
 
-    fn accountant(&self) -> Result<Box<dyn Accountant>> {
+    /// The accountant that states the epsilon.
+    pub(crate) fn accountant(&self) -> Result<Box<dyn Accountant>> {
         dp_accountant::by_name(&self.accountant, self.relation)
             .map_err(|_| Error::value("--accountant", &self.accountant, dp_accountant::NAMES.join(", ")))
     }

@@ -11,6 +11,7 @@ mod config;
 mod datasets;
 mod optimizer;
 mod progress;
+mod report;
 mod train;
 mod verify;
 
@@ -47,6 +48,8 @@ enum Command {
     Account(account::Args),
     /// Check a run directory: recompute its epsilon, compare its files.
     Verify(verify::Args),
+    /// Show finished runs again: the page of one, a comparison of several.
+    Report(report::Args),
     /// Print a completion script for a shell.
     Completions(completions::Args),
 }
@@ -87,6 +90,7 @@ fn run() -> anyhow::Result<Ended> {
         Command::Train(args) => train::run(*args, Flags::of(&Cli::command(), &matches), cli.format),
         Command::Account(args) => account::run(args, cli.format),
         Command::Verify(args) => verify::run(args, cli.format),
+        Command::Report(args) => report::run(args, cli.format),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
     }
 }

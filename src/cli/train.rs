@@ -9,7 +9,7 @@ use super::{Ended, Format, note, print};
 use crate::checkpoint::Checkpoint;
 use crate::clip::{ClipNorm, Perturbation};
 use crate::data::Dataset;
-use crate::evaluate::accuracy;
+use crate::evaluate::Evaluation;
 use crate::journal::Journal;
 use crate::model::{Architecture, Classifier};
 use crate::nn::{Parameters, Sequential};
@@ -107,6 +107,10 @@ pub(super) struct Args {
     /// Where tensors live.
     #[arg(long, value_enum, default_value_t = DeviceArg::Cpu, help_heading = "Run")]
     device: DeviceArg,
+    /// Measure accuracy and loss on the test records this often during training, for metrics.csv [default: 10]; 0 for the
+    /// finished model alone. It changes nothing else.
+    #[arg(long, value_name = "N", requires = "out", help_heading = "Run")]
+    evaluations: Option<u32>,
     /// Show no progress.
     #[arg(long, help_heading = "Run")]
     quiet: bool,
@@ -206,6 +210,11 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
         // Whatever happens from the first step on, there is something to go on from.
         directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?;
         directory.keep_config(&flags.to_toml())?;
+        watcher = watcher.writing(directory.metrics_file(&watcher.journal())?);
+        if let Some(test) = &data.test {
+            let evaluate = || Evaluation::new(&model, test, &parameters, run.physical_batch);
+            watcher = watcher.testing(args.evaluations.unwrap_or(EVALUATIONS), evaluate);
+        }
     }
     let between = Duration::from_secs_f64(args.checkpoint_every);
     let trained = loop {
@@ -296,12 +305,9 @@ fn print_twin(twin: &Twin, format: Format) -> anyhow::Result<Ended> {
 }
 
 fn utility(model: &Classifier<Sequential>, data: &Datasets, parameters: &Parameters, run: &Run) -> Result<Utility> {
-    let evaluate = |test| accuracy(model, test, parameters, run.physical_batch);
-    Ok(Utility {
-        test_accuracy: data.test.as_ref().map(evaluate).transpose()?,
-        test_records: data.test.as_ref().map(Dataset::len),
-        test_data: data.test_origin.clone(),
-    })
+    let evaluate = |test| Evaluation::new(model, test, parameters, run.physical_batch);
+    let tested = data.test.as_ref().map(evaluate).transpose()?;
+    Ok(Utility::new(tested.as_ref().zip(data.test.as_ref()), data.test_origin.clone()))
 }
 
 fn cost(journal: &Journal) -> Cost {
@@ -351,6 +357,9 @@ fn seconds(word: &str) -> Result<f64> {
     let seconds = word.parse::<f64>().ok().filter(|seconds| (0.0..1e9).contains(seconds));
     seconds.ok_or_else(|| Error::value("--checkpoint-every", word, "seconds, from 0 to 1e9"))
 }
+
+/// How often a model is tested during training unless the user says otherwise.
+const EVALUATIONS: u32 = 10;
 
 /// More than any machine has use for, and few enough to start.
 const MOST_THREADS: usize = 1024;

@@ -5,6 +5,7 @@
 
 mod automatic;
 mod flat;
+mod histogram;
 mod per_group;
 mod perturb;
 mod psac;
@@ -17,6 +18,7 @@ mod unclipped;
 
 pub use automatic::Automatic;
 pub use flat::Flat;
+pub use histogram::NormHistogram;
 pub use per_group::PerGroup;
 pub use perturb::{Perturbation, Perturbed};
 pub use psac::Psac;

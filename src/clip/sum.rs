@@ -1,6 +1,6 @@
 //! The door: the only way from per-example gradients to something noise can be added to.
 
-use super::Clip;
+use super::{Clip, NormHistogram};
 use crate::grad::{Norms, PerExample, Weights};
 use crate::kernel::update::{mapped, update};
 use crate::kernel::{Real, read};
@@ -41,6 +41,8 @@ pub struct Clipping {
     pub dropped: usize,
     /// The sum of all finite gradient norms, before clipping.
     pub norms: f64,
+    /// Finite gradient norms over the clip norm, before clipping.
+    pub relative_norms: NormHistogram,
 }
 
 impl Clipping {
@@ -61,6 +63,7 @@ impl std::ops::AddAssign for Clipping {
         self.clipped += more.clipped;
         self.dropped += more.dropped;
         self.norms += more.norms;
+        self.relative_norms += more.relative_norms;
     }
 }
 
@@ -222,6 +225,7 @@ fn check_norms(norms: &Norms, batch: usize, groups: usize) -> Result<()> {
 fn checked_weights(clip: &dyn Clip, norms: &Norms, bounds: &[f64], clipping: &mut Clipping) -> Result<Vec<f64>> {
     let proposed = clip.weights(norms);
     let rows = norms.rows().zip(proposed.chunks(norms.groups()));
+    let clip_norm = together(bounds);
     let mut weights = Vec::with_capacity(proposed.len());
     let expected = norms.rows().map(<[f64]>::len).sum::<usize>();
     if proposed.len() != expected {
@@ -235,7 +239,9 @@ fn checked_weights(clip: &dyn Clip, norms: &Norms, bounds: &[f64], clipping: &mu
             weights.extend(norms.iter().map(|_| 0.0));
             continue;
         }
-        clipping.norms += norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
+        let norm = norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
+        clipping.norms += norm;
+        clipping.relative_norms.add(norm / clip_norm);
         clipping.clipped += usize::from(proposed.iter().any(|weight| *weight < 1.0));
         for ((norm, weight), bound) in norms.iter().zip(proposed).zip(bounds) {
             let lying = || Error::LyingClip { norm: *norm, weight: *weight, bound: *bound };
@@ -288,6 +294,9 @@ mod tests {
         let (sum, clipping) = sum_of(&flat, &[[0.0, 1.0, 0.0], [30.0, 0.0, 40.0]]).unwrap();
         assert!((sum[0] - 1.2).abs() < 1e-6 && sum[1] == 1.0 && (sum[2] - 1.6).abs() < 1e-6, "{sum:?}");
         assert_eq!((clipping.examples, clipping.clipped, clipping.dropped), (2, 1, 0));
+        let quantile = |percent| clipping.relative_norms.quantile(percent).unwrap();
+        // Norms 1 and 50 at C = 2. Norms are rounded up: 0.5 is in the bucket above that edge.
+        assert_eq!((quantile(50), quantile(51)), (2_f64.powf(-0.875), 2_f64.powf(4.75)));
     }
 
     #[test]

@@ -33,13 +33,20 @@ impl<L: Layer> Classifier<L> {
         Self { network }
     }
 
+    /// The logits `(batch, classes)` of `xs` `(batch, ..record shape)`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn logits(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(self.network.forward(xs, &Tape::off())?)
+    }
+
     /// The class of highest logit for each example, `(batch)` of u32.
     ///
     /// # Errors
     /// When the shapes do not fit.
     pub fn predict(&self, xs: &Tensor) -> Result<Vec<u32>> {
-        let logits = self.network.forward(xs, &Tape::off())?;
-        Ok(logits.argmax(D::Minus1)?.to_vec1()?)
+        Ok(self.logits(xs)?.argmax(D::Minus1)?.to_vec1()?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The run directory: what a run leaves behind, each file whole or absent.
 
-use super::{Report, statement};
+use super::metrics::MetricsFile;
+use super::{Report, page, statement};
 use crate::checkpoint::{Checkpoint, hexadecimal};
 use crate::journal::Journal;
 use crate::nn::Parameters;
@@ -33,6 +34,8 @@ const LOCK: &str = ".lock";
 const CHECKPOINT: &str = "checkpoint";
 /// What a run is repeated from.
 const CONFIG: &str = "config.toml";
+/// What is measured on the way.
+const METRICS: &str = "metrics.csv";
 
 impl RunDirectory {
     /// Makes the directory; one that exists must be empty.
@@ -122,12 +125,20 @@ impl RunDirectory {
     /// # Errors
     /// When the system refuses.
     pub fn discard(&self) -> Result<()> {
-        for name in [CHECKPOINT, CONFIG] {
+        for name in [CHECKPOINT, CONFIG, METRICS] {
             let path = self.path.join(name);
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
         self.kept.set(false);
         Ok(())
+    }
+
+    /// The file that entries of the journal are added to while the run goes on, with those already made.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn metrics_file(&self, journal: &Journal) -> Result<MetricsFile> {
+        MetricsFile::new(self.path.join(METRICS), &journal.metrics())
     }
 
     /// Keeps a finished run. The checkpoint of its way there is removed: it holds the key, and nobody needs it any more.
@@ -141,12 +152,14 @@ impl RunDirectory {
         let file = |name: &str, bytes: &[u8]| whole_file::write(&self.path.join(name), bytes, Readers::Everybody);
         file("model.safetensors", model)?;
         file("ledger.json", ledger.as_bytes())?;
-        file("metrics.csv", journal.to_csv().as_bytes())?;
+        let metrics = journal.metrics();
+        file(METRICS, metrics.to_csv().as_bytes())?;
         if let Some(symmetry) = journal.symmetry()? {
             let path = self.path.join("symmetry_not_private.json");
             whole_file::write(&path, symmetry.as_bytes(), Readers::Owner)?;
         }
         file("statement.txt", statement(report).as_bytes())?;
+        file("report.html", page(report, &metrics).as_bytes())?;
         file("report.json", report.to_json()?.as_bytes())?;
         let checkpoint = self.path.join(CHECKPOINT);
         if checkpoint.exists() {

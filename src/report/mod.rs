@@ -1,19 +1,36 @@
 //! What a run says about itself: one [`Report`], as JSON, as a statement to be read, and checked again later.
 
+mod assumptions;
+mod citations;
+mod compare;
 mod directory;
+mod finished;
+mod guarantees;
+mod html;
 mod memory;
+mod metrics;
+mod page;
+mod pictures;
+mod plot;
+mod scale;
 mod statement;
 mod twin;
 mod verify;
 
+pub use compare::{Summary, comparison};
 pub use directory::{RunDirectory, model_file};
+pub use finished::FinishedRun;
+pub use guarantees::{Guarantee, Protection, Route, batches_known, group_of, guarantees};
 pub use memory::peak_memory;
+pub use metrics::{Metrics, MetricsFile, Row};
+pub use page::page;
 pub use statement::statement;
 pub use twin::Twin;
 pub use verify::{Verified, verify};
 
 use crate::clip::{ClipRule, Perturbation};
 use crate::data::{Dataset, Schema};
+use crate::evaluate::Evaluation;
 use crate::journal::Journal;
 use crate::nn::Parameters;
 use crate::plan::Plan;
@@ -21,7 +38,7 @@ use crate::recipe::Recipe;
 use crate::run::Run;
 use crate::seed::{Key, Origin};
 use crate::{Error, Result};
-use dp_accountant::{Delta, Epsilon, Ledger, NoiseMultiplier, Relation};
+use dp_accountant::{Bound, Delta, Epsilon, Ledger, NoiseMultiplier, Relation};
 use serde::{Deserialize, Serialize};
 
 /// Everything a finished run states. Its JSON is `report.json`.
@@ -63,6 +80,12 @@ pub struct Interval {
 impl std::fmt::Display for Interval {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} to {} (estimate {})", self.lower, self.upper, self.estimate)
+    }
+}
+
+impl From<Bound> for Interval {
+    fn from(bound: Bound) -> Self {
+        Self { lower: bound.lower(), estimate: bound.estimate(), upper: bound.upper() }
     }
 }
 
@@ -109,6 +132,8 @@ pub struct Privacy {
     pub generator: String,
     /// Where its key came from.
     pub key: Origin,
+    /// The stated guarantee beside two others of the same releases: with the batches known, and for a person with several records.
+    pub guarantees: Vec<Guarantee>,
 }
 
 /// What the model is good for.
@@ -116,10 +141,43 @@ pub struct Privacy {
 pub struct Utility {
     /// The share of test records classified rightly.
     pub test_accuracy: Option<f64>,
+    /// Their mean cross-entropy in nats, if it is finite.
+    pub test_loss: Option<f64>,
     /// How many test records.
     pub test_records: Option<usize>,
     /// Where they came from.
     pub test_data: Option<String>,
+    /// The test records of each class, in the order of the model's outputs; empty without a test set.
+    pub classes: Vec<ClassResult>,
+}
+
+/// How the test records of a class are classified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassResult {
+    /// The name of the class.
+    pub class: String,
+    /// How many test records it has.
+    pub records: usize,
+    /// How many of them are classified rightly.
+    pub right: usize,
+}
+
+impl Utility {
+    /// What an evaluation on `test` found, test records that came from `origin`; nothing without one.
+    pub fn new(tested: Option<(&Evaluation, &Dataset)>, origin: Option<String>) -> Self {
+        let classes = tested.map_or_else(Vec::new, |(evaluation, test)| {
+            let names = test.classes().iter().cloned();
+            let counts = evaluation.classes().iter().copied();
+            names.zip(counts).map(|(class, (records, right))| ClassResult { class, records, right }).collect()
+        });
+        Self {
+            test_accuracy: tested.map(|(evaluation, _)| evaluation.accuracy()),
+            test_loss: tested.and_then(|(evaluation, _)| evaluation.loss()),
+            test_records: tested.map(|(evaluation, _)| evaluation.records()),
+            test_data: origin,
+            classes,
+        }
+    }
 }
 
 /// What the run took.
@@ -203,9 +261,10 @@ impl Privacy {
     /// # Errors
     /// When the accountant refuses the ledger.
     pub fn new(plan: &Plan, ledger: &Ledger, key: Origin) -> Result<Self> {
-        let (draft, bound) = (plan.draft(), plan.epsilon(&ledger.event())?);
+        let (draft, event) = (plan.draft(), ledger.event());
+        let bound = plan.epsilon(&event)?;
         Ok(Self {
-            epsilon: Interval { lower: bound.lower(), estimate: bound.estimate(), upper: bound.upper() },
+            epsilon: bound.into(),
             delta: draft.delta,
             budget: draft.budget,
             unit: draft.unit,
@@ -225,6 +284,7 @@ impl Privacy {
             accountant_version: dp_accountant::VERSION.into(),
             generator: "ChaCha20".into(),
             key,
+            guarantees: guarantees(plan, &event, bound)?,
         })
     }
 }
@@ -255,7 +315,7 @@ impl Report {
         let versions =
             Versions { dpsgd: env!("CARGO_PKG_VERSION").into(), dp_accountant: dp_accountant::VERSION.into() };
         Ok(Self {
-            assumptions: assumptions(&privacy, &model, found.data, found.utility.test_data.as_deref()),
+            assumptions: assumptions::all(&privacy, &model, found.data, found.utility.test_data.as_deref()),
             privacy,
             utility: found.utility,
             cost: found.cost,
@@ -276,51 +336,4 @@ impl Report {
         let text = serde_json::to_string_pretty(self);
         Ok(text.map_err(|error| Error::value("report", error, "finite numbers"))? + "\n")
     }
-}
-
-/// What must hold for the guarantee to hold, in full sentences.
-fn assumptions(privacy: &Privacy, model: &ModelFile, data: &Dataset, test_data: Option<&str>) -> Vec<String> {
-    let mut list = vec![
-        "A person with several records has several units: the guarantee for that person is weaker.".to_string(),
-        format!(
-            "The number of records ({}), the expected batch ({}) and the sampling rate are public constants.",
-            privacy.records, privacy.expected_batch
-        ),
-        "Hyper-parameters were chosen without looking at the private data, or their choice has a cost that is not counted here.".to_string(),
-    ];
-    list.push(match privacy.key {
-        Origin::OperatingSystem => {
-            "The key of sampling and noise came from the operating system; the guarantee holds while nobody knows it. A checkpoint holds it.".to_string()
-        }
-        Origin::Seed => {
-            "The key of sampling and noise was derived from a seed given by the user: the guarantee holds only while that seed is secret and no other released model was trained with it.".to_string()
-        }
-    });
-    if privacy.perturbation.is_some() {
-        list.push(
-            "The noise on the gradients of single examples does not depend on the data and comes before the clip: an example still has at most the clip norm in a sum, so the cost is that of the same run without it."
-                .to_string(),
-        );
-    }
-    list.push("Noise is Gaussian in floating point; what that leaves open is described in SECURITY.md.".to_string());
-    if privacy.delta.get() * privacy.records as f64 >= 1.0 {
-        list.push(format!(
-            "WARNING: delta is {}, not below 1 / records = {:.1e}: a mechanism that publishes a record outright could have this delta.",
-            privacy.delta,
-            1.0 / privacy.records as f64
-        ));
-    }
-    if !model.finite {
-        list.push(
-            "WARNING: training diverged: parameters of the model are not finite. The privacy is spent all the same."
-                .into(),
-        );
-    }
-    if let Some(test_data) = test_data {
-        list.push(format!(
-            "The test accuracy was measured on {test_data} and is not private with respect to those records."
-        ));
-    }
-    list.extend(data.notes().iter().cloned());
-    list
 }

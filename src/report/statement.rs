@@ -6,9 +6,33 @@ use dp_accountant::Relation;
 
 /// The privacy statement of a run, wrapped for a page of 100 columns.
 pub fn statement(report: &Report) -> String {
+    let table = |rows: Vec<(&str, String)>| rows.iter().map(|(label, value)| row(label, value)).collect::<String>();
+    let mut out = format!("PRIVACY STATEMENT (dpsgd {})\n\n{}\n\n", report.versions.dpsgd, headline(report));
+    out += &table(guarantee_rows(report));
+    out += "\nModel\n";
+    out += &table(model_rows(report));
+    out += "\nThe guarantee rests on this:\n";
+    for assumption in &report.assumptions {
+        out += &item(assumption);
+    }
+    out += "\nThese numbers are not private and must not be published as if they were:\n";
+    for what in not_private(report) {
+        out += &item(&what);
+    }
+    out
+}
+
+/// The guarantee in a sentence, its epsilon rounded up.
+pub(super) fn headline(report: &Report) -> String {
+    let (epsilon, delta) = (up(report.privacy.epsilon.upper), report.privacy.delta);
+    format!("The released model satisfies ({epsilon}, {delta})-differential privacy.")
+}
+
+/// What the guarantee is and what it is made of: labels and values.
+pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
     let p = &report.privacy;
-    let mut text = String::new();
-    let mut line = |label: &str, value: String| text += &row(label, &value);
+    let mut rows = Vec::new();
+    let mut line = |label, value| rows.push((label, value));
     line("epsilon", format!("{} (upper bound; not below {})", up(p.epsilon.upper), down(p.epsilon.lower)));
     line("delta", p.delta.to_string());
     if let Some(budget) = p.budget {
@@ -44,42 +68,33 @@ pub fn statement(report: &Report) -> String {
             }
         ),
     );
-    let mut out = format!(
-        "PRIVACY STATEMENT (dpsgd {})\n\nThe released model satisfies ({}, {})-differential privacy.\n\n",
-        report.versions.dpsgd,
-        up(p.epsilon.upper),
-        p.delta
-    );
-    out += &text;
-    out += "\nModel\n";
-    let mut line = |label: &str, value: String| out += &row(label, &value);
+    rows
+}
+
+/// What was learnt: labels and values.
+pub(super) fn model_rows(report: &Report) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let mut line = |label, value| rows.push((label, value));
     line("architecture", format!("{}, {} parameters", report.model.architecture, report.model.parameters));
     line("trained on", report.recipe.data.clone());
     line("sha256", report.model.sha256.clone());
     if let (Some(accuracy), Some(records)) = (report.utility.test_accuracy, report.utility.test_records) {
         line("test accuracy", format!("{:.2} % of {records} records", 100.0 * accuracy));
     }
-    out += "\nThe guarantee rests on this:\n";
-    for assumption in &report.assumptions {
-        out += &item(assumption);
-    }
-    out += "\nThese numbers are not private and must not be published as if they were:\n";
-    for what in not_private(report) {
-        out += &item(&what);
-    }
-    out
+    rows
 }
 
 /// What beside the statement was computed from private data without noise. The numbers themselves are not in it.
-fn not_private(report: &Report) -> Vec<String> {
+pub(super) fn not_private(report: &Report) -> Vec<String> {
     let mut list = vec![
-        "the clipped fraction, gradient norms and dropped examples of the training records in report.json and metrics.csv".into(),
+        "the clipped fraction, gradient norms and dropped examples of the training records in report.json, report.html and metrics.csv"
+            .into(),
         "times, speed and the number of sampled examples in report.json and metrics.csv".into(),
         "symmetry_not_private.json, if symmetry was measured".into(),
         "the checkpoint, if one was kept: it holds the key".into(),
     ];
     if report.utility.test_accuracy.is_some() {
-        list.push("the test accuracy, with respect to the test records".into());
+        list.push("the test accuracy and loss, with respect to the test records".into());
     }
     list
 }
@@ -99,18 +114,18 @@ fn capital(word: &str) -> String {
 }
 
 /// Four decimals, never below the value: a promise is not rounded down.
-fn up(value: f64) -> String {
+pub(super) fn up(value: f64) -> String {
     let rounded = (value * 1e4).ceil() / 1e4;
     if rounded.is_finite() { format!("{rounded:.4}") } else { value.to_string() }
 }
 
 /// Four decimals, never above the value.
-fn down(value: f64) -> String {
+pub(super) fn down(value: f64) -> String {
     format!("{:.4}", (value * 1e4).floor() / 1e4)
 }
 
 /// Six significant digits, for reading.
-fn round(value: f64) -> String {
+pub(super) fn round(value: f64) -> String {
     let digits = (5 - value.abs().max(1e-300).log10().floor() as i32).clamp(0, 12) as usize;
     format!("{value:.digits$}")
 }

@@ -1,7 +1,8 @@
 //! Checking a finished run: does everything in its directory say the same, and does the accountant agree?
 
 use super::directory::sha256;
-use super::{Privacy, Report, statement};
+use super::finished::parse;
+use super::{Guarantee, Interval, Metrics, Privacy, Report, page, statement};
 use crate::{Error, Place, Result};
 use candle_core::{DType, Device};
 use dp_accountant::Ledger;
@@ -57,15 +58,22 @@ pub fn verify(directory: &Path) -> Result<Verified> {
     )?;
     let recomputed = Privacy::new(plan, &ledger, privacy.key)?;
     let (stated, now) = (privacy.epsilon, recomputed.epsilon);
-    let same = |stated: f64, now: f64| (stated - now).abs() <= 1e-9 * now.abs().max(1e-9);
     check(
-        same(stated.upper, now.upper) && same(stated.lower, now.lower) && same(stated.estimate, now.estimate),
+        same(stated, now),
         format!("epsilon recomputed from the ledger is {}", now.upper),
         format!("epsilon is stated as {stated}, and the ledger costs {now}"),
     )?;
+    let (stated_rows, rows) = (&privacy.guarantees, &recomputed.guarantees);
+    check(
+        stated_rows.len() == rows.len() && stated_rows.iter().zip(rows).all(|(stated, now)| agree(stated, now)),
+        format!("the guarantees beside it are those of the ledger, {} in all", rows.len()),
+        "the guarantees beside the stated one are not those of the ledger".into(),
+    )?;
     // Everything else must be the plan's to the letter; the accountant may have been an earlier version of this one.
     let accountant_version = privacy.accountant_version.clone();
-    let different = differences(privacy, &Privacy { epsilon: stated, accountant_version, ..recomputed });
+    let guarantees = privacy.guarantees.clone();
+    let expected = Privacy { epsilon: stated, accountant_version, guarantees, ..recomputed };
+    let different = differences(privacy, &expected);
     check(
         different.is_empty(),
         "the stated parameters are the plan's".into(),
@@ -97,7 +105,30 @@ pub fn verify(directory: &Path) -> Result<Verified> {
         "statement.txt says what report.json says".into(),
         "statement.txt does not say what report.json says".into(),
     )?;
+    let metrics = Metrics::parse(&read("metrics.csv")?, &directory.join("metrics.csv"))?;
+    check(
+        read("report.html")? == page(&report, &metrics).into_bytes(),
+        "report.html shows what report.json and metrics.csv say".into(),
+        "report.html does not show what report.json and metrics.csv say".into(),
+    )?;
     Ok(Verified { epsilon_upper: now.upper, delta: privacy.delta.get(), steps: privacy.steps, checks })
+}
+
+/// Whether two intervals are the same but for rounding.
+fn same(stated: Interval, now: Interval) -> bool {
+    let close = |stated: f64, now: f64| (stated - now).abs() <= 1e-9 * now.abs().max(1e-9);
+    close(stated.upper, now.upper) && close(stated.lower, now.lower) && close(stated.estimate, now.estimate)
+}
+
+/// Whether two guarantees are the same but for rounding.
+fn agree(stated: &Guarantee, now: &Guarantee) -> bool {
+    let numbers = match (stated.epsilon, now.epsilon) {
+        (Some(stated), Some(now)) => same(stated, now),
+        (stated, now) => stated.is_none() && now.is_none(),
+    };
+    // Another version of the accountant may give the same reason in other words.
+    let (epsilon, not_available) = (stated.epsilon, stated.not_available.clone());
+    numbers && *stated == Guarantee { epsilon, not_available, ..now.clone() }
 }
 
 /// How many numbers a model file holds, and whether all are finite.
@@ -126,11 +157,4 @@ fn differences(stated: &Privacy, recomputed: &Privacy) -> Vec<String> {
         .filter(|(name, value)| recomputed.get(name) != Some(value))
         .map(|(name, _)| name)
         .collect()
-}
-
-fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let place = Place::line(path, error.line() as u64);
-        Error::data(place, error.to_string(), "a file written by this version of dpsgd train")
-    })
 }

@@ -237,7 +237,15 @@ fn a_run_directory_is_complete_and_verifies_and_every_change_to_it_is_found() {
     let run = here.path().join("run");
     assert_eq!(
         entries(&run),
-        ["config.toml", "ledger.json", "metrics.csv", "model.safetensors", "report.json", "statement.txt"]
+        [
+            "config.toml",
+            "ledger.json",
+            "metrics.csv",
+            "model.safetensors",
+            "report.html",
+            "report.json",
+            "statement.txt"
+        ]
     );
     let read = |name: &str| std::fs::read(run.join(name)).unwrap();
     assert_eq!(printed.as_bytes(), read("report.json"), "stdout is the content of report.json");
@@ -262,7 +270,8 @@ fn a_run_directory_is_complete_and_verifies_and_every_change_to_it_is_found() {
     };
     let mut model = read("model.safetensors");
     *model.last_mut().unwrap() ^= 1;
-    let statement = String::from_utf8(read("statement.txt")).unwrap();
+    let [statement, page, metrics] =
+        ["statement.txt", "report.html", "metrics.csv"].map(|name| String::from_utf8(read(name)).unwrap());
     let lower = number(&report, "/privacy/epsilon/upper") * 0.9;
     let mut unnoticed = Vec::new();
     for ((name, bytes), names) in [
@@ -277,6 +286,8 @@ fn a_run_directory_is_complete_and_verifies_and_every_change_to_it_is_found() {
         (edit("report.json", "/privacy/accountant", "magic".into()), "accountant"),
         (edit("ledger.json", "/0/count", 1.into()), "ledger"),
         (("model.safetensors".to_string(), model), "hash"),
+        (("report.html".to_string(), page.replace("one record", "one group").into_bytes()), "report.html"),
+        (("metrics.csv".to_string(), metrics.replacen("\n1,", "\n2,", 1).into_bytes()), "report.html"),
         (("statement.txt".to_string(), statement.replace("one record", "one group").into_bytes()), "statement.txt"),
     ] {
         let kept = read(&name);
@@ -290,7 +301,7 @@ fn a_run_directory_is_complete_and_verifies_and_every_change_to_it_is_found() {
         }
     }
     assert!(unnoticed.is_empty(), "verify does not refuse changes to\n{}", unnoticed.join("\n"));
-    for name in ["report.json", "ledger.json", "model.safetensors", "statement.txt"] {
+    for name in ["report.json", "ledger.json", "model.safetensors", "statement.txt", "report.html", "metrics.csv"] {
         let kept = read(name);
         std::fs::remove_file(run.join(name)).unwrap();
         let ran = dpsgd(here.path(), &["verify", "run"]);

@@ -49,12 +49,17 @@ fn a_resumed_run_is_bit_for_bit_the_uninterrupted_one() {
 
 #[test]
 fn so_is_one_with_adam_a_schedule_and_an_average() {
-    is_resumed_bit_for_bit(" --optimizer adamw --schedule cosine --warmup-steps 1000 --ema 0.999");
+    is_resumed_bit_for_bit(" --holdout 0.2 --optimizer adamw --schedule cosine --warmup-steps 1000 --ema 0.999");
 }
 
 #[test]
 fn so_is_one_with_perturbed_gradients_under_another_rule() {
     is_resumed_bit_for_bit(" --perturbation 0.5 --clipping automatic --symmetry 8");
+}
+
+/// What an interrupted run leaves, apart from what it was started with and what it has measured.
+fn kept(directory: &Path) -> Vec<String> {
+    entries(directory).into_iter().filter(|name| name != "metrics.csv" && name != "config.toml").collect()
 }
 
 fn is_resumed_bit_for_bit(flags: &str) {
@@ -65,7 +70,7 @@ fn is_resumed_bit_for_bit(flags: &str) {
 
     stopped(&interrupted(here.path(), &format!("{line} --seed 5 --out parts"), Duration::from_millis(150)));
     for again in 0..2 {
-        assert_eq!(entries(&parts), ["checkpoint", "config.toml"]);
+        assert_eq!(kept(&parts), ["checkpoint"]);
         let mode = std::fs::metadata(parts.join("checkpoint")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "the checkpoint holds the key");
         let refused = run(here.path(), "verify parts");
@@ -79,7 +84,7 @@ fn is_resumed_bit_for_bit(flags: &str) {
     assert_eq!(resumed["model"]["sha256"], whole["model"]["sha256"]);
     assert_eq!(resumed["privacy"], whole["privacy"]);
     let file = |directory: &str, name: &str| std::fs::read(here.path().join(directory).join(name)).unwrap();
-    for name in ["ledger.json", "model.safetensors"] {
+    for name in ["ledger.json", "metrics.csv", "model.safetensors"] {
         assert_eq!(file("parts", name), file("whole", name), "{name}");
     }
     assert_eq!(entries(&parts), entries(&here.path().join("whole")), "the checkpoint is gone: it holds the key");
@@ -163,7 +168,7 @@ fn other_flags_do_not_go_on_with_a_run() {
         for part in shown {
             assert!(ran.stderr.contains(part), "{flags}: no {part} in {}", ran.stderr);
         }
-        assert_eq!(entries(&here.path().join("run")), ["checkpoint", "config.toml"], "{flags}");
+        assert_eq!(kept(&here.path().join("run")), ["checkpoint"], "{flags}");
         assert!(checkpoint() == before, "{flags} changed the checkpoint");
     }
     assert!(accepted.is_empty(), "resumed silently with {accepted:?}, which the run was not started with");
@@ -197,11 +202,7 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
         let ran = run(here.path(), &format!("{RUN} --quiet --resume --out run"));
         assert!(ran.code == Some(2) && !ran.stderr.contains("panicked"), "{what}: {:?} {}", ran.code, ran.stderr);
         assert!(ran.first_line().contains("checkpoint"), "{what}: {}", ran.stderr);
-        assert!(
-            std::fs::read(&path).unwrap() == content
-                && entries(&here.path().join("run")) == ["checkpoint", "config.toml"],
-            "{what}"
-        );
+        assert!(std::fs::read(&path).unwrap() == content && kept(&here.path().join("run")) == ["checkpoint"], "{what}");
     }
 }
 
@@ -277,7 +278,10 @@ fn two_runs_do_not_share_a_directory() {
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(second.code == Some(2) && second.first_line().contains("no other run"), "{}", second.stderr);
-    // A run that was killed leaves its directory to the next.
+    // A run that was killed leaves its directory to the next, whatever it had measured.
+    std::fs::write(here.path().join("run/metrics.csv"), "step\n600\n").unwrap();
+    let refused = run(here.path(), "train --data small.csv --steps 0 --quiet --out run");
+    assert!(refused.code == Some(2) && here.path().join("run/metrics.csv").exists(), "{}", refused.stderr);
     ok(here.path(), "train --data small.csv --steps 2 --quiet --out run");
     ok(here.path(), "verify run");
 }
@@ -333,7 +337,7 @@ fn a_full_disk_leaves_the_older_checkpoint() {
     let stderr = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.code() == Some(2) && stderr.contains("run/checkpoint: cannot write"), "{stderr}");
     assert_eq!(kept(), before);
-    assert_eq!(entries(&here.path().join("run")), ["checkpoint", "config.toml"]);
+    assert_eq!(entries(&here.path().join("run")), ["checkpoint", "config.toml", "metrics.csv"]);
     let whole = json(here.path(), &format!("{RUN} --model mlp --seed 5"));
     let resumed = json(here.path(), &format!("{line} --resume"));
     assert_eq!(resumed["model"]["sha256"], whole["model"]["sha256"]);

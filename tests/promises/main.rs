@@ -16,3 +16,4 @@ mod perturbation;
 mod plain_step;
 mod privacy_flow;
 mod published_data;
+mod reports;

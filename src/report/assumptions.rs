@@ -1,0 +1,109 @@
+//! What must hold for the guarantee to hold, and what follows if it does not.
+
+use super::{ModelFile, Privacy, Report};
+use crate::data::Dataset;
+use crate::seed::Origin;
+
+/// A condition of the guarantee, in full sentences.
+pub(super) struct Assumption {
+    /// What is assumed, or must be known.
+    pub(super) text: String,
+    /// What follows if it does not hold, or from what must be known.
+    pub(super) otherwise: &'static str,
+}
+
+/// The assumptions of a report, those about the data last.
+pub(super) fn all(privacy: &Privacy, model: &ModelFile, data: &Dataset, test_data: Option<&str>) -> Vec<String> {
+    let own = of_run(privacy, model, test_data).into_iter().map(|assumption| assumption.text);
+    own.chain(data.notes().iter().cloned()).collect()
+}
+
+/// The assumptions that a report states, each with its consequence.
+pub(super) fn with_consequences(report: &Report) -> Vec<Assumption> {
+    let mut own = of_run(&report.privacy, &report.model, report.utility.test_data.as_deref());
+    let of_data = |text: &String| Assumption { text: text.clone(), otherwise: OF_DATA };
+    let find = |text: &String| match own.iter().position(|assumption| assumption.text == *text) {
+        Some(place) => own.swap_remove(place),
+        None => of_data(text),
+    };
+    report.assumptions.iter().map(find).collect()
+}
+
+/// Of what the reading of the data declared or found.
+const OF_DATA: &str = "Whatever was found in the data rather than declared is not covered by the guarantee, and a declaration that was made \
+                       by looking at the data is not either.";
+
+/// What is assumed apart from the reading of the data.
+fn of_run(privacy: &Privacy, model: &ModelFile, test_data: Option<&str>) -> Vec<Assumption> {
+    let mut list = Vec::new();
+    let mut assume = |text: String, otherwise| list.push(Assumption { text, otherwise });
+    assume(
+        "A person with several records has several units: the guarantee for that person is weaker.".into(),
+        "Somebody with k records has the epsilon of a group of k, which grows faster than k times the stated one.",
+    );
+    assume(
+        format!(
+            "The number of records ({}), the expected batch ({}) and the sampling rate are public constants.",
+            privacy.records, privacy.expected_batch
+        ),
+        "If the number of records is itself a secret, publishing it tells whether a record is there, and the guarantee does not \
+         cover that.",
+    );
+    assume(
+        "Hyper-parameters were chosen without looking at the private data, or their choice has a cost that is not counted here."
+            .into(),
+        "Every run that was made on the private data to choose them has spent its own epsilon, and the total is larger than stated.",
+    );
+    match privacy.key {
+        Origin::OperatingSystem => assume(
+            "The key of sampling and noise came from the operating system; the guarantee holds while nobody knows it. A checkpoint \
+             holds it."
+                .into(),
+            "Whoever has the key can subtract the noise: there is no privacy left against them.",
+        ),
+        Origin::Seed => assume(
+            "The key of sampling and noise was derived from a seed given by the user: the guarantee holds only while that seed is \
+             secret and no other released model was trained with it."
+                .into(),
+            "Whoever guesses the seed can subtract the noise, and of two models with one seed the noise cancels in the difference: \
+             there is no privacy left.",
+        ),
+    }
+    if privacy.perturbation.is_some() {
+        assume(
+            "The noise on the gradients of single examples does not depend on the data and comes before the clip: an example still \
+             has at most the clip norm in a sum, so the cost is that of the same run without it."
+                .into(),
+            "If it depended on other records, a record could move the sum by more than the clip norm, and the epsilon would be larger.",
+        );
+    }
+    assume(
+        "Noise is Gaussian in floating point; what that leaves open is described in SECURITY.md.".into(),
+        "An attacker who sees single bits of released sums may learn more than the epsilon of ideal Gaussian noise allows.",
+    );
+    if privacy.delta.get() * privacy.records as f64 >= 1.0 {
+        assume(
+            format!(
+                "WARNING: delta is {}, not below 1 / records = {:.1e}: a mechanism that publishes a record outright could have this \
+                 delta.",
+                privacy.delta,
+                1.0 / privacy.records as f64
+            ),
+            "The guarantee then excludes less than a reader expects of it, whatever its epsilon.",
+        );
+    }
+    if !model.finite {
+        assume(
+            "WARNING: training diverged: parameters of the model are not finite. The privacy is spent all the same."
+                .into(),
+            "The model is of no use; another run costs another epsilon.",
+        );
+    }
+    if let Some(test_data) = test_data {
+        assume(
+            format!("The test accuracy was measured on {test_data} and is not private with respect to those records."),
+            "Publishing it tells something about the test records that no epsilon bounds; the training records are not touched.",
+        );
+    }
+    list
+}

@@ -1,0 +1,110 @@
+//! What to cite for a run: the program, and the papers of what it used.
+
+use super::{Protection, Report, Route};
+use crate::clip::ClipRule;
+use crate::optim::{BiasCorrection, Rule};
+
+/// The program first, then the papers.
+pub(super) fn citations(report: &Report) -> Vec<String> {
+    let versions = &report.versions;
+    let program = format!(
+        "dpsgd {} with dp-accountant {}: training under differential privacy with certified accounting (program).",
+        versions.dpsgd, versions.dp_accountant
+    );
+    let mut papers = vec![ABADI];
+    papers.extend(clipping(report.privacy.clipping));
+    if report.privacy.perturbation.is_some() {
+        papers.push(CHEN);
+    }
+    papers.extend(optimizer(&report.recipe.optimizer.rule));
+    if report.recipe.optimizer.ema.is_some() {
+        papers.push(DE);
+    }
+    let guarantees = || report.privacy.guarantees.iter();
+    for answered in
+        std::iter::once(&report.privacy.accountant).chain(guarantees().filter_map(|g| g.accountant.as_ref()))
+    {
+        papers.extend(accountant(answered));
+    }
+    let group = |route| guarantees().any(|g| g.protection == Protection::Group && g.route == Some(route));
+    if group(Route::Exact) {
+        papers.push(GANESH);
+    }
+    if group(Route::GroupLemma) {
+        papers.push(VADHAN);
+    }
+    let mut list = vec![program];
+    for paper in papers {
+        if !list.iter().any(|known| known == paper) {
+            list.push(paper.into());
+        }
+    }
+    list
+}
+
+fn clipping(rule: ClipRule) -> Option<&'static str> {
+    match rule {
+        ClipRule::Flat => None,
+        ClipRule::PerLayer | ClipRule::PerParameter => Some(MCMAHAN),
+        ClipRule::Automatic { .. } | ClipRule::Normalised => Some(BU),
+        ClipRule::Psac { .. } => Some(XIA),
+    }
+}
+
+fn optimizer(rule: &Rule) -> Vec<&'static str> {
+    let (config, first) = match rule {
+        Rule::Sgd(_) => return Vec::new(),
+        Rule::Adam(config) => (config, KINGMA),
+        Rule::AdamW(config) => (config, LOSHCHILOV),
+    };
+    match config.bias_correction {
+        BiasCorrection::Off => vec![first],
+        _ => vec![first, TANG],
+    }
+}
+
+fn accountant(name: &str) -> &'static [&'static str] {
+    match name {
+        "moments" => &[ZHU],
+        "pld" => &[KOSKELA, DOROSHENKO],
+        "rdp" => &[MIRONOV],
+        "analytic" => &[BALLE],
+        "gdp" => &[DONG],
+        _ => &[],
+    }
+}
+
+const ABADI: &str = "M. Abadi, A. Chu, I. Goodfellow, H. B. McMahan, I. Mironov, K. Talwar, L. Zhang. Deep Learning with Differential \
+                     Privacy. CCS 2016, arXiv 1607.00133. (DP-SGD, flat clipping)";
+const MCMAHAN: &str = "H. B. McMahan, D. Ramage, K. Talwar, L. Zhang. Learning Differentially Private Recurrent Language Models. ICLR \
+                       2018, arXiv 1710.06963. (clipping by groups of parameters)";
+const BU: &str = "Z. Bu, Y.-X. Wang, S. Zha, G. Karypis. Automatic Clipping: Differentially Private Deep Learning Made Easier and \
+                  Stronger. 2022, arXiv 2206.07136. (clipping rule)";
+const XIA: &str = "T. Xia et al. Differentially Private Learning with Per-Sample Adaptive Clipping. AAAI 2023, arXiv 2212.00328. \
+                   (clipping rule)";
+const CHEN: &str = "X. Chen, Z. S. Wu, M. Hong. Understanding Gradient Clipping in Private SGD: A Geometric Perspective. NeurIPS 2020, \
+                    arXiv 2006.15429. (perturbation before the clip)";
+const KINGMA: &str =
+    "D. P. Kingma, J. Ba. Adam: A Method for Stochastic Optimization. ICLR 2015, arXiv 1412.6980. (optimiser)";
+const LOSHCHILOV: &str =
+    "I. Loshchilov, F. Hutter. Decoupled Weight Decay Regularization. ICLR 2019, arXiv 1711.05101. (optimiser)";
+const TANG: &str = "Q. Tang, F. Shpilevskiy, M. Lecuyer. DP-AdamBC: Your DP-Adam Is Actually DP-SGD (Unless You Apply Bias Correction). \
+                    AAAI 2024, arXiv 2312.14334. (noise taken off the mean square)";
+const DE: &str = "S. De, L. Berrada, J. Hayes, S. L. Smith, B. Balle. Unlocking High-Accuracy Differentially Private Image \
+                  Classification through Scale. 2022, arXiv 2204.13650. (average of the parameters)";
+const ZHU: &str = "Y. Zhu, J. Dong, Y.-X. Wang. Optimal Accounting of Differential Privacy via Characteristic Function. AISTATS 2022, \
+                   arXiv 2106.08567. (accountant moments)";
+const KOSKELA: &str = "A. Koskela, J. Jalko, A. Honkela. Computing Tight Differential Privacy Guarantees Using FFT. AISTATS 2020, arXiv \
+                       1906.03049. (accountant pld)";
+const DOROSHENKO: &str = "V. Doroshenko, B. Ghazi, P. Kamath, R. Kumar, P. Manurangsi. Connect the Dots: Tighter Discrete \
+                          Approximations of Privacy Loss Distributions. PoPETs 2022, arXiv 2207.04380. (accountant pld)";
+const MIRONOV: &str = "I. Mironov, K. Talwar, L. Zhang. Renyi Differential Privacy of the Sampled Gaussian Mechanism. 2019, arXiv \
+                       1908.10530. (accountant rdp)";
+const BALLE: &str = "B. Balle, Y.-X. Wang. Improving the Gaussian Mechanism for Differential Privacy. ICML 2018, arXiv 1805.06530. \
+                     (accountant analytic)";
+const DONG: &str =
+    "J. Dong, A. Roth, W. J. Su. Gaussian Differential Privacy. JRSS B 2022, arXiv 1905.02383. (accountant gdp)";
+const GANESH: &str = "A. Ganesh. Tight Group-Level DP Guarantees for DP-SGD with Sampling via Mixture of Gaussians Mechanisms. 2024, \
+                      arXiv 2401.10294. (people with several records)";
+const VADHAN: &str =
+    "S. Vadhan. The Complexity of Differential Privacy. 2017. (group lemma, for people with several records)";

@@ -1,0 +1,261 @@
+//! The guarantee side by side with two others that the same releases have: against an adversary who knows the batches, and for
+//! people with several records.
+
+use super::Interval;
+use crate::plan::Plan;
+use dp_accountant::{Accountant, Bound, Event, group};
+use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
+
+/// Who is protected from whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// One record, from whoever does not know the batches: the guarantee that is stated.
+    Stated,
+    /// One record, from whoever knows which records every batch held.
+    BatchesKnown,
+    /// All records of a person, from whoever does not know the batches.
+    Group,
+}
+
+/// An epsilon of the releases of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guarantee {
+    /// Who is protected from whom.
+    pub protection: Protection,
+    /// How many records are protected together.
+    pub records: NonZeroU64,
+    /// The epsilon, at the delta of the run. None if no finite one is known.
+    pub epsilon: Option<Interval>,
+    /// Why there is none.
+    pub not_available: Option<String>,
+    /// The accountant that answered.
+    pub accountant: Option<String>,
+    /// How the releases were put to the accountant.
+    pub route: Option<Route>,
+    /// What it says, in a sentence.
+    pub meaning: String,
+}
+
+/// How releases were put to the accountant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Route {
+    /// As they were, or in the exact form they have for what is protected.
+    Exact,
+    /// By the group lemma from the epsilon of one record at a smaller delta. Much larger than the truth, as a rule.
+    GroupLemma,
+}
+
+/// Records of one person for which a guarantee is given.
+const GROUPS: [NonZeroU64; 2] = [NonZeroU64::MIN.saturating_add(1), NonZeroU64::MIN.saturating_add(9)];
+
+/// The three guarantees of `event`, what was released under `plan`: as stated, with the batches known, and for groups of 2 and of
+/// 10 records. One that has no answer says why. `stated` is what the plan's accountant says of the event.
+///
+/// # Errors
+/// When the plan's accountant does not exist.
+pub fn guarantees(plan: &Plan, event: &Event, stated: Bound) -> crate::Result<Vec<Guarantee>> {
+    let mut rows = vec![Guarantee::of_group(NonZeroU64::MIN, finite(stated)), batches_known(plan, event)?];
+    for size in GROUPS {
+        rows.push(group_of(plan, event, size)?);
+    }
+    Ok(rows)
+}
+
+/// The guarantee of `event` for all the records of a person who has at most `size`: one record is the stated one.
+///
+/// [`group::event`] gives what is released the form that it has for a group, and the plan's accountant answers. Where no such form
+/// is known, or the accountant does not take it, the group lemma answers ([`group::by_lemma`]).
+///
+/// # Errors
+/// When the plan's accountant does not exist.
+pub fn group_of(plan: &Plan, event: &Event, size: NonZeroU64) -> crate::Result<Guarantee> {
+    let accountant = plan.draft().accountant()?;
+    let exact = group::event(event, plan.draft().relation, size)
+        .map_err(|reason| reason.to_string())
+        .and_then(|event| ask(accountant.as_ref(), &event, plan));
+    let answer = match exact {
+        Err(reason) if size > NonZeroU64::MIN => {
+            match group::by_lemma(accountant.as_ref(), event, size, plan.draft().delta) {
+                Ok(bound) if bound.upper().is_finite() => Ok((bound, Route::GroupLemma)),
+                Ok(_) => Err(format!("{reason}; and the group lemma has no finite epsilon at this delta")),
+                Err(lemma) => Err(format!("{reason}; {lemma}")),
+            }
+        }
+        exact => exact,
+    };
+    Ok(Guarantee::of_group(size, answer))
+}
+
+/// The guarantee of `event` for one record against an adversary who knows which records every batch held: nothing rests on the
+/// sampling, and the record may have been in all of them.
+///
+/// # Errors
+/// When the plan's accountant does not exist.
+pub fn batches_known(plan: &Plan, event: &Event) -> crate::Result<Guarantee> {
+    let accountant = plan.draft().accountant()?;
+    let answer = without_sampling(event).and_then(|event| ask(accountant.as_ref(), &event, plan));
+    let meaning = "Protects each record even from whoever knows which records every batch held, down to a record that was in all of \
+                   them: nothing rests on the sampling."
+        .to_string();
+    Ok(Guarantee::new(Protection::BatchesKnown, NonZeroU64::MIN, answer, meaning))
+}
+
+type Answer = Result<(Bound, Route), String>;
+
+impl Guarantee {
+    fn of_group(size: NonZeroU64, answer: Answer) -> Self {
+        if size == NonZeroU64::MIN {
+            let meaning = "Protects each record from whoever sees the released model and knows all other records, the plan and the \
+                           program, but not which records the batches held.";
+            return Self::new(Protection::Stated, size, answer, meaning.into());
+        }
+        let meaning = format!(
+            "Protects all records of one person together, if nobody has more than {size}, from the same adversary as the stated \
+             guarantee."
+        );
+        Self::new(Protection::Group, size, answer, meaning)
+    }
+
+    fn new(protection: Protection, records: NonZeroU64, answer: Answer, meaning: String) -> Self {
+        let (bound, not_available) = match answer {
+            Ok(answer) => (Some(answer), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Self {
+            protection,
+            records,
+            epsilon: bound.map(|(bound, _)| Interval::from(bound)),
+            not_available,
+            accountant: bound.map(|(bound, _)| bound.accountant().into()),
+            route: bound.map(|(_, route)| route),
+            meaning,
+        }
+    }
+
+    /// What is protected, in a few words.
+    pub fn name(&self) -> String {
+        match self.protection {
+            Protection::Stated => "one record (the stated guarantee)".into(),
+            Protection::BatchesKnown => "one record, batches known".into(),
+            Protection::Group => format!("a person with up to {} records", self.records),
+        }
+    }
+}
+
+fn ask(accountant: &dyn Accountant, event: &Event, plan: &Plan) -> Answer {
+    finite(accountant.epsilon(event, plan.draft().delta).map_err(|reason| reason.to_string())?)
+}
+
+fn finite(bound: Bound) -> Answer {
+    if bound.upper().is_finite() {
+        Ok((bound, Route::Exact))
+    } else {
+        Err("no finite epsilon is known at this delta".into())
+    }
+}
+
+/// What was released, without the sampling of the records it was released from: the same releases from all of them.
+///
+/// Whoever knows a batch sees the inner release of that batch, and a record that was not in it does not matter to it; the most it
+/// can cost is that of a record which was in every batch.
+///
+/// # Errors
+/// Naming a part of which it is not known what is left of it.
+fn without_sampling(event: &Event) -> Result<Event, String> {
+    Ok(match event {
+        Event::PoissonSampled { event, .. } => without_sampling(event)?,
+        Event::Repeated { count, event } => without_sampling(event)?.repeated(*count),
+        Event::Composed { events } => {
+            Event::composed(events.iter().map(without_sampling).collect::<Result<Vec<_>, _>>()?)
+        }
+        Event::Gaussian { .. } | Event::AdaptiveClip { .. } => event.clone(),
+        other => return Err(format!("it is not known what is left of {} without sampling", other.kind())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clip::{ClipNorm, ClipRule};
+    use crate::plan::{Draft, Unit};
+    use dp_accountant::{Delta, NoiseMultiplier, NoiseScale, Relation, SamplingRate};
+
+    fn plan(expected_batch: usize, steps: u32, relation: Relation) -> Plan {
+        let draft = Draft {
+            unit: Unit::Record,
+            relation,
+            records: 4,
+            expected_batch,
+            clip_norm: ClipNorm::new(1.0).unwrap(),
+            perturbation: None,
+            clipping: ClipRule::Flat,
+            steps,
+            delta: Delta::new(1e-5).unwrap(),
+            budget: None,
+            accountant: "auto".into(),
+        };
+        draft.with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap()
+    }
+
+    fn holds(guarantee: &Guarantee, golden: f64, width: f64) {
+        let epsilon = guarantee.epsilon.unwrap();
+        assert!(
+            epsilon.lower <= golden * (1.0 + 1e-9) && golden <= epsilon.upper * (1.0 + 1e-9),
+            "{golden} {guarantee:?}"
+        );
+        assert!(epsilon.upper - epsilon.lower <= width, "{guarantee:?}");
+    }
+
+    /// The golden values are roots of delta(epsilon) = 1e-5 in closed form: for known batches that of N(1, 1) against N(0, 1), for
+    /// two records under rate 1/2 that of the mixture of N(0, 1), N(1, 1) and N(2, 1) with weights 1/4, 1/2 and 1/4 against N(0, 1).
+    #[test]
+    fn one_step_has_the_guarantees_of_its_closed_forms() {
+        let plan = plan(2, 1, Relation::AddRemove);
+        let event = plan.event().unwrap();
+        holds(&batches_known(&plan, &event).unwrap(), 4.377_178_095_681_225, 1e-9);
+        let pair = group_of(&plan, &event, GROUPS[0]).unwrap();
+        holds(&pair, 7.990_131_864_631_805, 1e-2);
+        assert_eq!(pair.route, Some(Route::Exact));
+    }
+
+    #[test]
+    fn the_stated_guarantee_is_that_of_a_group_of_one_and_no_other_is_less() {
+        for (expected_batch, steps) in [(1, 1), (1, 300), (4, 3)] {
+            let plan = plan(expected_batch, steps, Relation::AddRemove);
+            let event = plan.event().unwrap();
+            let rows = guarantees(&plan, &event, plan.epsilon(&event).unwrap()).unwrap();
+            assert_eq!(group_of(&plan, &event, NonZeroU64::MIN).unwrap(), rows[0]);
+            let upper = |row: usize| rows[row].epsilon.unwrap().upper;
+            assert!(upper(0) <= upper(1) && upper(0) < upper(2) && upper(2) < upper(3), "{rows:?}");
+            assert_eq!(upper(0) == upper(1), expected_batch == 4, "a rate of 1 amplifies nothing");
+        }
+    }
+
+    #[test]
+    fn where_no_exact_form_is_known_the_lemma_answers_and_is_named() {
+        let plan = plan(1, 10, Relation::Replace);
+        let event = plan.event().unwrap();
+        let pair = group_of(&plan, &event, GROUPS[0]).unwrap();
+        assert_eq!((pair.route, &pair.not_available), (Some(Route::GroupLemma), &None));
+        let one = group_of(&plan, &event, NonZeroU64::MIN).unwrap();
+        assert!(pair.epsilon.unwrap().upper >= 2.0 * one.epsilon.unwrap().upper);
+    }
+
+    #[test]
+    fn sampling_is_taken_off_wherever_it_is_and_nothing_is_guessed() {
+        let (z, rate) = (NoiseMultiplier::new(1.0).unwrap(), SamplingRate::new(0.1).unwrap());
+        let clip = Event::AdaptiveClip { noise_multiplier: z, count_noise: NoiseScale::new(5.0).unwrap() };
+        let gaussian = Event::gaussian(z);
+        let both = [gaussian.clone().poisson_sampled(rate), clip.clone().poisson_sampled(rate).repeated(3)];
+        let known = without_sampling(&Event::composed(both).repeated(2)).unwrap();
+        assert_eq!(known, Event::composed([gaussian, clip.repeated(3)]).repeated(2));
+
+        let plan = plan(1, 1, Relation::AddRemove);
+        let other = Event::laplace(z).poisson_sampled(rate);
+        let refused = batches_known(&plan, &other).unwrap();
+        assert!(refused.epsilon.is_none() && refused.not_available.unwrap().contains("laplace"));
+    }
+}
