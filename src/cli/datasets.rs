@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
-    /// The training data: `optdigits` (embedded), `mnist` or `fashion-mnist` (with --data-dir), or a file (CSV, LIBSVM or IDX,
-    /// plain or gzip'd).
+    /// The training data: `optdigits` or `adult` (embedded), `mnist`, `fashion-mnist` or `cifar-10` (with --data-dir), or a file
+    /// (CSV, LIBSVM, IDX or CIFAR-10, plain or gzip'd).
     #[arg(long, default_value = "optdigits", value_name = "NAME|PATH")]
     data: String,
     /// Where the files of a named data set are.
@@ -25,7 +25,7 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "FRACTION")]
     holdout: Option<f64>,
     /// The file format, if the first bytes mislead.
-    #[arg(long, value_name = "idx|libsvm|csv")]
+    #[arg(long, value_name = "idx|libsvm|csv|cifar-10")]
     data_format: Option<Format>,
     /// CSV: the column of the labels: `last`, `first`, a position from 1, or a name.
     #[arg(long, default_value = "last", value_name = "COLUMN")]
@@ -39,6 +39,9 @@ pub(super) struct DataArgs {
     /// CSV: whether the first row names the columns.
     #[arg(long, default_value = "auto", value_name = "auto|yes|no")]
     header: Header,
+    /// CSV: the names of the columns of a file without a header.
+    #[arg(long, value_delimiter = ',', value_name = "A,B,..")]
+    column_names: Option<Vec<String>>,
     /// CSV: the character between cells, or `tab`; found in the first line if absent.
     #[arg(long, value_parser = data::parse_delimiter, value_name = "CHAR")]
     delimiter: Option<char>,
@@ -73,7 +76,14 @@ pub(super) struct DataArgs {
     /// The shape of one record, such as 28x28 or 3x32x32.
     #[arg(long, value_parser = shape, value_name = "HxW")]
     shape: Option<Shape>,
+    /// Leave the records in their files, which may then be larger than memory, and read those of a batch when it is made. The files
+    /// must be plain and must not change meanwhile. Changes no result.
+    #[arg(long)]
+    on_disk: bool,
 }
+
+/// The data sets that have a name.
+const NAMES: [&str; 5] = ["optdigits", "adult", "mnist", "fashion-mnist", "cifar-10"];
 
 /// The shape of one record.
 #[derive(Debug, Clone)]
@@ -101,11 +111,23 @@ impl DataArgs {
                 let (train, test) = embedded::optdigits()?;
                 (train, Some(test), Some("the test part of optdigits (13 other writers)".to_string()))
             }
+            "adult" => {
+                self.check_embedded()?;
+                let (train, test) = embedded::adult()?;
+                (train, Some(test), Some("the test part of Adult".to_string()))
+            }
+            "cifar-10" => {
+                let files = data::read_cifar10(self.directory("cifar-10", "the files of")?, &self.reading()?)?;
+                let (test, origin) = files.test.map(|(test, name)| (test, format!("{name} of CIFAR-10"))).unzip();
+                (files.train, test, origin)
+            }
             name @ ("mnist" | "fashion-mnist") => self.named(name)?,
-            path => (data::read(Path::new(path), &self.reading()?)?, None, None),
+            path => (self.file(path)?, None, None),
         };
         if let Some(path) = &self.test_data {
-            let test = data::read_like(path, self.test_labels.as_deref(), train.schema())?;
+            let (labels, schema) = (self.test_labels.as_deref(), train.schema());
+            let read = if self.on_disk { data::read_like_on_disk } else { data::read_like };
+            let test = read(path, labels, schema)?;
             return Ok(Datasets { train, test: Some(test), test_origin: Some(path.display().to_string()) });
         }
         match self.holdout {
@@ -117,26 +139,57 @@ impl DataArgs {
     fn check_embedded(&self) -> Result<()> {
         let given = self.reading()?;
         if given != Reading::default() || self.data_dir.is_some() {
-            let allowed = "a file; optdigits is embedded and needs no flag about reading";
+            let allowed = format!("a file; {} is embedded and needs no flag about reading", self.data);
             return Err(Error::value("--data", &self.data, allowed));
         }
         Ok(())
     }
 
+    /// The same flags about another source.
+    pub(super) fn of(self, data: String) -> Self {
+        Self { data, ..self }
+    }
+
+    /// How the training data are read: as the flags say, or as is built in for the embedded ones.
+    pub(super) fn as_read(&self) -> Result<Reading> {
+        match self.data.as_str() {
+            "optdigits" => Ok(embedded::optdigits_reading()),
+            "adult" => Ok(embedded::adult_reading()),
+            _ => self.reading(),
+        }
+    }
+
+    fn file(&self, path: &str) -> Result<Dataset> {
+        // A word that could be a name and is none is more likely misspelt than a file that is not there.
+        let word = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if word && !Path::new(path).exists() {
+            return Err(Error::value("--data", path, format!("a file that is there, or one of {}", NAMES.join(", "))));
+        }
+        data::read(Path::new(path), &self.reading()?)
+    }
+
+    fn directory(&self, name: &str, what: &str) -> Result<&Path> {
+        let absent = || Error::value("--data-dir", "absent", format!("the directory with {what} {name}"));
+        self.data_dir.as_deref().ok_or_else(absent)
+    }
+
     fn named(&self, name: &str) -> Result<(Dataset, Option<Dataset>, Option<String>)> {
-        let Some(directory) = &self.data_dir else {
-            return Err(Error::value("--data-dir", "absent", format!("the directory with the IDX files of {name}")));
-        };
+        let directory = self.directory(name, "the IDX files of")?;
         let file = |stem: &str| -> Result<PathBuf> {
-            let places = [directory.join(name), directory.clone()];
-            let names = [format!("{stem}.gz"), stem.to_string()];
+            let places = [directory.join(name), directory.to_path_buf()];
+            // Packed records cannot be left where they are.
+            let names = match self.on_disk {
+                true => [stem.to_string(), format!("{stem}.gz")],
+                false => [format!("{stem}.gz"), stem.to_string()],
+            };
             let candidates = places.iter().flat_map(|place| names.iter().map(|name| place.join(name)));
             candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
                 Error::value("--data-dir", directory.display(), format!("a directory with {stem} or {stem}.gz"))
             })
         };
         let train = data::read(&file("train-images-idx3-ubyte")?, &self.reading()?)?;
-        let test = data::read_like(&file("t10k-images-idx3-ubyte")?, None, train.schema())?;
+        let read = if self.on_disk { data::read_like_on_disk } else { data::read_like };
+        let test = read(&file("t10k-images-idx3-ubyte")?, None, train.schema())?;
         Ok((train, Some(test), Some(format!("the test part of {name}"))))
     }
 
@@ -146,6 +199,7 @@ impl DataArgs {
             label: self.label.clone(),
             labels: self.labels.clone(),
             header: self.header,
+            names: self.column_names.clone(),
             delimiter: self.delimiter,
             skip_lines: self.skip_lines,
             columns: [&self.categorical, &self.numeric, &self.ignore].into_iter().flatten().cloned().collect(),
@@ -153,6 +207,7 @@ impl DataArgs {
             classes: self.classes.clone(),
             width: self.width,
             shape: self.shape.clone().map(|Shape(sizes)| sizes),
+            on_disk: self.on_disk,
             ..Reading::default()
         };
         if !self.missing.is_empty() {

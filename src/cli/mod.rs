@@ -8,6 +8,7 @@ mod account;
 mod clipping;
 mod completions;
 mod config;
+mod data;
 mod datasets;
 mod optimizer;
 mod progress;
@@ -46,6 +47,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Ask the accountant: epsilon, delta, or the noise a budget needs.
     Account(account::Args),
+    /// Look at data before training on them.
+    Data(data::Args),
     /// Check a run directory: recompute its epsilon, compare its files.
     Verify(verify::Args),
     /// Show finished runs again: the page of one, a comparison of several.
@@ -89,6 +92,7 @@ fn run() -> anyhow::Result<Ended> {
     match cli.command {
         Command::Train(args) => train::run(*args, Flags::of(&Cli::command(), &matches), cli.format),
         Command::Account(args) => account::run(args, cli.format),
+        Command::Data(args) => data::run(args, cli.format),
         Command::Verify(args) => verify::run(args, cli.format),
         Command::Report(args) => report::run(args, cli.format),
         Command::Completions(args) => completions::run(args, &mut Cli::command()),

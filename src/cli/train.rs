@@ -210,7 +210,8 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
         // Whatever happens from the first step on, there is something to go on from.
         directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?;
         directory.keep_config(&flags.to_toml())?;
-        watcher = watcher.writing(directory.metrics_file(&watcher.journal())?);
+        let file = directory.metrics_file(&watcher.journal())?;
+        watcher = watcher.writing(file);
         if let Some(test) = &data.test {
             let evaluate = || Evaluation::new(&model, test, &parameters, run.physical_batch);
             watcher = watcher.testing(args.evaluations.unwrap_or(EVALUATIONS), evaluate);

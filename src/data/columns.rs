@@ -76,6 +76,8 @@ pub(super) struct Finished {
     pub(super) features: Features,
     /// Whether a cell was missing.
     pub(super) any_missing: bool,
+    /// Whether there is a missing-value indicator because a cell was missing, and not because it was declared.
+    pub(super) indicator_seen: bool,
     /// The number of cells whose category is unknown.
     pub(super) unknown: usize,
 }
@@ -161,9 +163,27 @@ impl ColumnReader {
         refused.map_err(|expected| Error::data(Place::cell(origin.path(), line, &self.name), quoted(cell), expected))
     }
 
+    /// Hands over the features of the cells since the last time, which are then forgotten.
+    pub(super) fn take(&mut self) -> Features {
+        match &mut self.cells {
+            Cells::Label | Cells::Ignored => Features::Nothing,
+            Cells::Undecided { missing, .. } => {
+                // That there are missing values must not be forgotten with them.
+                *missing = (*missing).min(1);
+                Features::Nothing
+            }
+            Cells::Numeric(numbers) => {
+                let indicator = numbers.indicator.unwrap_or(numbers.any_missing);
+                Features::Numbers(std::mem::take(&mut numbers.values), indicator)
+            }
+            Cells::Categorical(categories) => Features::Categories(std::mem::take(&mut categories.cells)),
+        }
+    }
+
     /// Ends the column: its kind is now known, and its categories are put in order.
     pub(super) fn finish(self, origin: &Origin) -> Result<Finished> {
         let place = |line| Place { line, column: Some(self.name.clone()), ..origin.place() };
+        let indicator_seen = matches!(&self.cells, Cells::Numeric(n) if n.indicator.is_none() && n.any_missing);
         let (kind, features, any_missing, unknown) = match self.cells {
             Cells::Label => (Kind::Label, Features::Nothing, false, 0),
             Cells::Ignored => (Kind::Ignored, Features::Nothing, false, 0),
@@ -199,7 +219,7 @@ impl ColumnReader {
                 (kind, Features::Categories(categories.cells), categories.any_missing, categories.unknown)
             }
         };
-        Ok(Finished { column: Column { name: self.name, kind }, features, any_missing, unknown })
+        Ok(Finished { column: Column { name: self.name, kind }, features, any_missing, indicator_seen, unknown })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::body::{self, Body, Layout};
 use super::classes::{Classes, too_many};
 use super::columns::{ColumnReader, Finished};
 use super::dataset::Dataset;
@@ -18,18 +19,20 @@ use crate::{Error, Place, Result};
 
 /// Reads the records of `source`.
 pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
+    let file = source.file();
     let mut rows = Rows::new(source, reading.delimiter, reading.skip_lines)?;
     let mut ahead = VecDeque::new();
     let first = first_row(&mut rows)?;
     let header = has_header(reading, &first, &mut rows, &mut ahead)?;
     let origin = rows.origin().clone();
-    let names = names(&first, header, &origin)?;
+    let names = names(&first, header, reading.names.as_deref(), &origin)?;
     if names.len() < 2 {
         let found = format!("one column between delimiters {:?}", rows.delimiter());
         let expected = "a label and at least one feature; `--delimiter C` if it is another character";
         return Err(Error::data(origin.line(first.line), found, expected));
     }
-    let label = label_position(&reading.label, &names, header, &origin)?;
+    let named = header || reading.names.is_some();
+    let label = label_position(&reading.label, &names, named, &origin)?;
     let mut treatments = treatments(&reading.columns, &names, label)?;
     let mut columns = Vec::with_capacity(names.len());
     for (at, name) in names.into_iter().enumerate() {
@@ -43,9 +46,10 @@ pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
         ahead.push_front(first);
     }
     let classes = Classes::new(reading.classes.as_deref())?;
-    let mut body = Body { origin: &origin, columns, label, missing: &reading.missing, classes, labels: Vec::new() };
-    body.read(&mut rows, ahead)?;
+    let mut body = Body::new(&origin, columns, label, &reading.missing, classes);
+    body.read(&mut rows, ahead, file.is_some())?;
     let mut notes = comment_note(&rows);
+    let disk = file.zip(body.take_places());
     let Body { columns, mut labels, classes, .. } = body;
     let classes = classes.finish(&mut labels, &mut notes).map_err(|seen| {
         let (found, expected) = too_many(seen);
@@ -55,13 +59,15 @@ pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
     if !header && reading.classes.is_none() {
         check_first_label(&labels, &classes, &origin.line(first_line))?;
     }
-    let values = one_hot::values(&finished, labels.len(), &origin)?;
+    let delimiter = rows.delimiter();
+    let layout = Layout { origin: &origin, delimiter, label, missing: &reading.missing, classes: &classes };
+    let values = body::store(&finished, labels.len(), disk, &layout, body::as_seen)?;
     notes.extend(one_hot::notes(&finished, reading.normalize, true));
     let width = finished.iter().map(|column| column.column.kind.width()).sum();
     check_width(reading, width, &origin)?;
     let table = Table {
         header,
-        delimiter: rows.delimiter(),
+        delimiter,
         skip_lines: reading.skip_lines,
         missing: reading.missing.clone(),
         columns: finished.into_iter().map(|column| column.column).collect(),
@@ -73,6 +79,7 @@ pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
 
 /// Reads the records of `source` as those of `schema`, whose layout is `table`, were read.
 pub(super) fn read_like(source: Source, schema: &Schema, table: &Table) -> Result<Dataset> {
+    let file = source.file();
     let mut rows = Rows::new(source, Some(table.delimiter), table.skip_lines)?;
     let origin = rows.origin().clone();
     let first = first_row(&mut rows)?;
@@ -81,7 +88,7 @@ pub(super) fn read_like(source: Source, schema: &Schema, table: &Table) -> Resul
         return Err(Error::data(origin.line(first.line), format!("{} cells", first.len()), expected));
     }
     if table.header {
-        let names = names(&first, true, &origin)?;
+        let names = names(&first, true, None, &origin)?;
         if let Some((found, expected)) = names.iter().zip(&table.columns).find(|(found, column)| **found != column.name)
         {
             let expected = format!("the column {}, as in the header of the training file", quoted(&expected.name));
@@ -91,70 +98,20 @@ pub(super) fn read_like(source: Source, schema: &Schema, table: &Table) -> Resul
     let label = table.columns.iter().position(|column| column.kind == Kind::Label).unwrap_or_default();
     let columns = table.columns.iter().map(ColumnReader::like).collect::<Result<Vec<_>>>()?;
     let classes = Classes::new(Some(schema.classes()))?;
-    let mut body = Body { origin: &origin, columns, label, missing: &table.missing, classes, labels: Vec::new() };
+    let mut body = Body::new(&origin, columns, label, &table.missing, classes);
     let ahead = if table.header { VecDeque::new() } else { VecDeque::from([first]) };
-    body.read(&mut rows, ahead)?;
+    body.read(&mut rows, ahead, file.is_some())?;
     let mut notes = comment_note(&rows);
+    let disk = file.zip(body.take_places());
     let Body { columns, mut labels, classes, .. } = body;
     // The classes are given, so they cannot be too many.
     classes.finish(&mut labels, &mut notes).unwrap_or_default();
     let finished = finish(columns, &origin)?;
-    let values = one_hot::values(&finished, labels.len(), &origin)?;
+    let (delimiter, classes) = (table.delimiter, schema.classes());
+    let layout = Layout { origin: &origin, delimiter, label, missing: &table.missing, classes };
+    let values = body::store(&finished, labels.len(), disk, &layout, ColumnReader::like)?;
     notes.extend(one_hot::notes(&finished, schema.normalize(), false));
     Dataset::from_file(origin.place(), values, labels, notes, schema.clone())
-}
-
-/// The records while they are read.
-struct Body<'a> {
-    origin: &'a Origin,
-    columns: Vec<ColumnReader>,
-    label: usize,
-    missing: &'a [String],
-    classes: Classes,
-    labels: Vec<u32>,
-}
-
-impl Body<'_> {
-    /// Takes in the rows `ahead`, then the others.
-    fn read(&mut self, rows: &mut Rows, ahead: VecDeque<Row>) -> Result<()> {
-        for row in &ahead {
-            self.push(row)?;
-        }
-        let mut row = Row::default();
-        while rows.next(&mut row)? {
-            self.push(&row)?;
-        }
-        if self.labels.is_empty() {
-            return Err(self.origin.error("a header and no records", "at least one record"));
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, row: &Row) -> Result<()> {
-        if row.len() != self.columns.len() {
-            let way_out = if self.labels.len() < 2 { "; `--skip-lines N` leaves out the first N lines" } else { "" };
-            let expected = format!("{}, as the file's first row has{way_out}", self.columns.len());
-            return Err(Error::data(self.origin.line(row.line), format!("{} cells", row.len()), expected));
-        }
-        for (at, (cell, column)) in row.cells().zip(&mut self.columns).enumerate() {
-            if at == self.label {
-                let place = || Place::cell(self.origin.path(), row.line, column.name());
-                let missing = cell.is_empty() || self.missing.iter().any(|word| word == cell);
-                if missing && !self.classes.declares(cell) {
-                    let found = format!("{}, a missing label", quoted(cell));
-                    return Err(Error::data(place(), found, "a label for every record"));
-                }
-                let code = self.classes.code(cell).ok_or_else(|| {
-                    let expected = format!("one of the classes {}", self.classes.list());
-                    Error::data(place(), format!("the label {}", quoted(cell)), expected)
-                })?;
-                self.labels.push(code);
-            } else {
-                column.push(cell, self.missing, row.line, self.origin)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 fn first_row(rows: &mut Rows) -> Result<Row> {
@@ -164,6 +121,13 @@ fn first_row(rows: &mut Rows) -> Result<Row> {
 
 /// Whether `first` is a header. To tell, rows are read into `ahead` until one of them holds a number.
 fn has_header(reading: &Reading, first: &Row, rows: &mut Rows, ahead: &mut VecDeque<Row>) -> Result<bool> {
+    if let Some(names) = &reading.names {
+        if reading.header == Header::Yes {
+            let names = names.join(",");
+            return Err(Error::value("column_names", names, "none with `--header yes`: the header names the columns"));
+        }
+        return Ok(false);
+    }
     match (reading.header, &reading.label) {
         (Header::No, Label::Name(name)) => {
             return Err(Error::value("label", name, "last, first or a position, since the file has no header"));
@@ -192,11 +156,17 @@ fn has_header(reading: &Reading, first: &Row, rows: &mut Rows, ahead: &mut VecDe
     Err(rows.origin().error(found, "`--header yes` or `--header no`"))
 }
 
-/// The names of the columns: those of the header, or the positions where there is none or the name is empty.
-fn names(first: &Row, header: bool, origin: &Origin) -> Result<Vec<String>> {
-    let named = |(at, cell): (usize, &str)| match header && !cell.is_empty() {
-        true => cell.to_owned(),
-        false => (at + 1).to_string(),
+/// The names of the columns: those declared, those of the header, or the positions where there is neither or the name is
+/// empty.
+fn names(first: &Row, header: bool, declared: Option<&[String]>, origin: &Origin) -> Result<Vec<String>> {
+    if let Some(declared) = declared.filter(|declared| declared.len() != first.len()) {
+        let expected = format!("{}, as many as the declared column names", declared.len());
+        return Err(Error::data(origin.line(first.line), format!("{} cells", first.len()), expected));
+    }
+    let named = |(at, cell): (usize, &str)| match (declared.and_then(|names| names.get(at)), header) {
+        (Some(name), _) if !name.trim().is_empty() => name.trim().to_owned(),
+        (None, true) if !cell.is_empty() => cell.to_owned(),
+        _ => (at + 1).to_string(),
     };
     let names: Vec<String> = first.cells().enumerate().map(named).collect();
     match super::rules::repeated(&names) {
@@ -208,13 +178,13 @@ fn names(first: &Row, header: bool, origin: &Origin) -> Result<Vec<String>> {
     }
 }
 
-fn label_position(label: &Label, names: &[String], header: bool, origin: &Origin) -> Result<usize> {
+fn label_position(label: &Label, names: &[String], named: bool, origin: &Origin) -> Result<usize> {
     match label {
         Label::Last => Ok(names.len() - 1),
         Label::First => Ok(0),
         Label::Position(position) if (1..=names.len()).contains(position) => Ok(position - 1),
         Label::Position(position) => Err(Error::value("label", position, format!("a position 1 to {}", names.len()))),
-        Label::Name(name) => names.iter().position(|column| header && column == name).ok_or_else(|| {
+        Label::Name(name) => names.iter().position(|column| named && column == name).ok_or_else(|| {
             let allowed = format!("one of the columns {} of {}", list(names), origin.path().display());
             Error::value("label", name, allowed)
         }),

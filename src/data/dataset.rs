@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use super::reading::Normalize;
 use super::schema::Schema;
+use super::store::Store;
 use super::values::Values;
 use super::width::product;
 use crate::{Error, Place, Result};
 
-/// Labelled records of one shape, in memory.
+/// Labelled records of one shape, in memory or, with [`Reading::on_disk`](super::Reading::on_disk), in their file.
 ///
 /// One record is the unit of privacy. A dataset has at least one record, one feature and two classes, all its values
 /// are finite and every label is the number of a class. It is read from a file with [`read`](super::read) or
@@ -16,7 +17,7 @@ use crate::{Error, Place, Result};
 #[derive(Debug, Clone)]
 pub struct Dataset {
     name: String,
-    values: Values,
+    values: Store,
     labels: Vec<u32>,
     notes: Vec<String>,
     schema: Schema,
@@ -61,13 +62,13 @@ impl Dataset {
             return Err(Error::value("dataset", lack.0, lack.1));
         }
         let notes = vec![record_count_note(labels.len())];
-        Ok(Self { name: name.into(), values: Values::Dense(features), labels, notes, schema })
+        Ok(Self { name: name.into(), values: Values::Dense(features).into(), labels, notes, schema })
     }
 
     /// What a reader has put together: refused, naming the file, unless there is enough of everything.
     pub(super) fn from_file(
         place: Place,
-        values: Values,
+        values: impl Into<Store>,
         labels: Vec<u32>,
         mut notes: Vec<String>,
         schema: Schema,
@@ -75,6 +76,7 @@ impl Dataset {
         if let Some((found, expected)) = lack(labels.len(), schema.width(), schema.classes().len()) {
             return Err(Error::data(place, found, expected));
         }
+        let values = values.into();
         if values.records(schema.width()) != Some(labels.len()) {
             let found = format!("{:?} records of {} values", values.records(schema.width()), schema.width());
             return Err(Error::data(place, found, format!("as many as there are labels, {}", labels.len())));
@@ -134,7 +136,8 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// When a row does not exist or the batch does not fit in memory; both vectors are then unchanged.
+    /// When a row does not exist or the batch does not fit in memory; both vectors are then unchanged. When the file of records
+    /// that stay on disk ([`Reading::on_disk`](super::Reading::on_disk)) cannot be read or has changed; both are then empty.
     pub fn gather(&self, rows: &[usize], features: &mut Vec<f32>, labels: &mut Vec<u32>) -> Result<()> {
         self.check_rows(rows)?;
         let width = self.width();
@@ -143,16 +146,21 @@ impl Dataset {
             |_| Error::value("rows", rows.len(), format!("a batch that fits in memory at {width} values each"));
         features.try_reserve(total.saturating_sub(features.len())).map_err(refused)?;
         features.clear();
-        for &row in rows {
-            let start = features.len();
-            self.values.append(row, width, features);
-            if self.schema.normalize() == Normalize::Record {
-                to_unit_norm(&mut features[start..]);
-            }
-        }
         labels.clear();
+        if let Err(error) = self.values.gather(rows, width, features) {
+            features.clear();
+            return Err(error);
+        }
+        if self.schema.normalize() == Normalize::Record {
+            features.chunks_exact_mut(width).for_each(to_unit_norm);
+        }
         labels.extend(rows.iter().map(|&row| self.labels[row]));
         Ok(())
+    }
+
+    /// Bytes of memory that values and labels take.
+    pub fn bytes(&self) -> usize {
+        self.values.bytes() + size_of_val(&self.labels[..])
     }
 
     /// The named records as a dataset of their own, with the same schema, and the same notes but for the number of records.
@@ -235,7 +243,9 @@ fn stem(place: &Place) -> String {
     let name = place.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     match name.rsplit_once('.') {
-        Some((stem, "csv" | "tsv" | "txt" | "data" | "libsvm" | "svm" | "idx")) if !stem.is_empty() => stem.to_owned(),
+        Some((stem, "csv" | "tsv" | "txt" | "data" | "libsvm" | "svm" | "idx" | "bin")) if !stem.is_empty() => {
+            stem.to_owned()
+        }
         _ => name.to_owned(),
     }
 }

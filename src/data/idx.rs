@@ -4,14 +4,18 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::classes::{Classes, too_many};
 use super::dataset::Dataset;
+use super::on_disk::{Chunk, Fault, OnDisk, Places, Reread};
 use super::range::{Scale, stored};
 use super::reading::{Format, Normalize, Reading};
 use super::schema::{Element, Schema};
 use super::source::{Origin, Source};
+use super::store::Store;
 use super::values::Values;
+use super::watched::Watched;
 use super::width::product;
 use crate::{Error, Result};
 
@@ -21,7 +25,7 @@ pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
         Some(path) => path.clone(),
         None => sibling(source.origin())?,
     };
-    let array = Array::read(source)?;
+    let (array, elements) = Array::open(source)?;
     // A byte has a range of its own, known before any data: 0..255.
     let range = reading.range.or((array.element == Element::U8).then_some((0.0, 255.0)));
     let shape = reading.shape.clone().unwrap_or_else(|| array.record_shape());
@@ -30,7 +34,7 @@ pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
         None => array.width()?,
     };
     let classes = Classes::new(reading.classes.as_deref())?;
-    assemble(array, &labels, classes, expected, |element, classes| {
+    assemble((array, elements), &labels, classes, expected, |element, classes| {
         Schema::of_file(Format::Idx, shape, classes, range, reading.normalize).with_element(element)
     })
 }
@@ -41,19 +45,19 @@ pub(super) fn read_like(source: Source, labels: Option<&Path>, schema: &Schema) 
         Some(path) => path.to_path_buf(),
         None => sibling(source.origin())?,
     };
-    let array = Array::read(source)?;
+    let (array, elements) = Array::open(source)?;
     if schema.element() != Some(array.element) {
         let expected = schema.element().map_or_else(String::new, |element| format!("{element:?}").to_lowercase());
         let found = format!("elements of type {:?}", array.element).to_lowercase();
         return Err(array.origin.error(found, format!("{expected}, as in the training file")));
     }
     let classes = Classes::new(Some(schema.classes()))?;
-    assemble(array, &labels, classes, schema.width(), |_, _| schema.clone())
+    assemble((array, elements), &labels, classes, schema.width(), |_, _| schema.clone())
 }
 
 /// Puts records and labels together; `schema` makes the schema from the element type and the classes.
 fn assemble(
-    array: Array,
+    (array, elements): (Array, Elements),
     labels: &Path,
     mut classes: Classes,
     width: usize,
@@ -73,11 +77,11 @@ fn assemble(
     let schema = schema(array.element, names);
     let scale = schema.range().map(Scale::new).transpose()?;
     notes.extend(notes_on_values(array.element, scale, schema.normalize()));
-    let (origin, values) = array.into_values(width, scale)?;
-    Dataset::from_file(origin.place(), values, codes, notes, schema)
+    let place = array.origin.place();
+    Dataset::from_file(place, array.into_store(elements, width, scale)?, codes, notes, schema)
 }
 
-fn notes_on_values(element: Element, scale: Option<Scale>, normalize: Normalize) -> Vec<String> {
+pub(super) fn notes_on_values(element: Element, scale: Option<Scale>, normalize: Normalize) -> Vec<String> {
     let mut notes = Vec::new();
     match scale {
         Some(scale) if element == Element::U8 && scale.to_string() == "0..255" => {
@@ -91,20 +95,50 @@ fn notes_on_values(element: Element, scale: Option<Scale>, normalize: Normalize)
     notes
 }
 
-/// The contents of one IDX file.
+/// What one IDX file holds.
 struct Array {
     origin: Origin,
     element: Element,
     lengths: Vec<usize>,
-    bytes: Vec<u8>,
+}
+
+/// Where the elements are.
+enum Elements {
+    Memory(Vec<u8>),
+    /// In the file, from this byte on.
+    Disk(Arc<Watched>, u64),
 }
 
 impl Array {
-    fn read(source: Source) -> Result<Self> {
+    /// Opens a file whose elements are read now, or stay where they are.
+    fn open(source: Source) -> Result<(Self, Elements)> {
+        let Some(file) = source.file() else {
+            let (array, bytes) = Self::read(source)?;
+            return Ok((array, Elements::Memory(bytes)));
+        };
+        let (array, promised) = Self::header(&source.origin().clone(), &mut source.into_stream())?;
+        let header = 4 + 4 * array.lengths.len() as u64;
+        array.check(file.length().saturating_sub(header), promised)?;
+        Ok((array, Elements::Disk(file, header)))
+    }
+
+    /// Reads a file into memory.
+    fn read(source: Source) -> Result<(Self, Vec<u8>)> {
         let origin = source.origin().clone();
         let mut stream = source.into_stream();
+        let (array, promised) = Self::header(&origin, &mut stream)?;
+        // The header may promise anything: memory is taken for the bytes that are there, one more than promised at most.
+        let mut bytes = Vec::new();
+        stream.take(promised + 1).read_to_end(&mut bytes).map_err(|error| array.origin.fault(error))?;
+        array.check(bytes.len() as u64, promised)?;
+        bytes.shrink_to_fit();
+        Ok((array, bytes))
+    }
+
+    /// Reads the header, and says how many bytes of elements it promises.
+    fn header(origin: &Origin, stream: &mut impl Read) -> Result<(Self, u64)> {
         let mut header = [0u8; 4];
-        read_header(&mut stream, &mut header, &origin)?;
+        read_header(stream, &mut header, origin)?;
         let [0, 0, code, dimensions] = header else {
             return Err(
                 origin.error(format!("the first bytes {header:02x?}"), "00 00 TYPE NDIM, the start of an IDX file")
@@ -122,26 +156,26 @@ impl Array {
         let mut lengths = Vec::new();
         for _ in 0..dimensions {
             let mut length = [0u8; 4];
-            read_header(&mut stream, &mut length, &origin)?;
+            read_header(stream, &mut length, origin)?;
             lengths.push(u32::from_be_bytes(length) as usize);
         }
-        // The header may promise anything: memory is taken for the bytes that are there, one more than promised at most.
         let promised = lengths
             .iter()
             .try_fold(u64::from(size(element)), |product, &length| product.checked_mul(length as u64))
             .filter(|&bytes| bytes < u64::MAX && usize::try_from(bytes).is_ok())
             .ok_or_else(|| origin.error(format!("the dimensions {lengths:?}"), "a product that fits in memory"))?;
-        let mut bytes = Vec::new();
-        stream.take(promised + 1).read_to_end(&mut bytes).map_err(|error| origin.fault(error))?;
-        let found = bytes.len() as u64;
-        if found != promised {
-            let more = if found > promised { "more than " } else { "" };
-            let found = format!("{more}{} bytes of elements", found.min(promised));
-            let expected = format!("{promised}, as the dimensions {lengths:?} of {element:?} say").to_lowercase();
-            return Err(origin.error(found, expected));
+        Ok((Self { origin: origin.clone(), element, lengths }, promised))
+    }
+
+    /// Refuses a file with more or fewer bytes of elements than promised.
+    fn check(&self, found: u64, promised: u64) -> Result<()> {
+        if found == promised {
+            return Ok(());
         }
-        bytes.shrink_to_fit();
-        Ok(Self { origin, element, lengths, bytes })
+        let more = if found > promised { "more than " } else { "" };
+        let found = format!("{more}{} bytes of elements", found.min(promised));
+        let expected = format!("{promised}, as the dimensions {:?} of {:?} say", self.lengths, self.element);
+        Err(self.origin.error(found, expected.to_lowercase()))
     }
 
     fn records(&self) -> usize {
@@ -162,27 +196,86 @@ impl Array {
         product(&shape).map_err(|_| self.origin.error(format!("records of shape {shape:?}"), "smaller records"))
     }
 
-    fn into_values(self, width: usize, scale: Option<Scale>) -> Result<(Origin, Values)> {
-        let table = |value: fn(u8) -> f64| {
-            // Every i8 and u8 is a finite f32, scaled or not.
-            let entry = |byte: usize| stored(value(byte as u8), scale).unwrap_or_default();
-            Box::new(std::array::from_fn(entry))
+    fn into_store(self, elements: Elements, width: usize, scale: Option<Scale>) -> Result<Store> {
+        let records = self.records();
+        let array = Numbers { origin: self.origin, element: self.element, scale };
+        let bytes = match elements {
+            Elements::Memory(bytes) => bytes,
+            Elements::Disk(file, start) => return array.on_disk(file, start, records, width),
         };
-        let values = match self.element {
-            Element::U8 => Values::Bytes { bytes: self.bytes, table: table(f64::from) },
-            Element::I8 => Values::Bytes { bytes: self.bytes, table: table(|byte| f64::from(byte as i8)) },
+        Ok(match self.element {
+            Element::U8 => Values::Bytes { bytes, table: byte_table(f64::from, scale) },
+            Element::I8 => Values::Bytes { bytes, table: byte_table(|byte| f64::from(byte as i8), scale) },
             _ => {
-                let mut values = Vec::with_capacity(self.bytes.len() / usize::from(size(self.element)));
-                for (at, value) in numbers(&self.bytes, self.element).enumerate() {
-                    values.push(stored(value, scale).ok_or_else(|| {
-                        let found = format!("{value} as value {} of record {}", at % width + 1, at / width + 1);
-                        self.origin.error(found, "a finite number within the range of f32")
-                    })?);
-                }
+                let mut values = vec![0.0; bytes.len() / usize::from(size(self.element))];
+                array.read(&bytes, 0, width, &mut values)?;
                 Values::Dense(values)
             }
-        };
-        Ok((self.origin, values))
+        }
+        .into())
+    }
+}
+
+/// What each byte stands for.
+pub(super) fn byte_table(value: fn(u8) -> f64, scale: Option<Scale>) -> Box<[f32; 256]> {
+    // Every i8 and u8 is a finite f32, scaled or not.
+    let entry = |byte: usize| stored(value(byte as u8), scale).unwrap_or_default();
+    Box::new(std::array::from_fn(entry))
+}
+
+/// How the bytes of elements become values.
+#[derive(Debug)]
+struct Numbers {
+    origin: Origin,
+    element: Element,
+    scale: Option<Scale>,
+}
+
+impl Numbers {
+    /// Turns the elements of some records, of which the first has the number `first` counted from zero, into values.
+    fn read(&self, bytes: &[u8], first: usize, width: usize, out: &mut [f32]) -> Result<()> {
+        for (at, (value, out)) in numbers(bytes, self.element).zip(out).enumerate() {
+            *out = stored(value, self.scale).ok_or_else(|| {
+                let found = format!("{value} as value {} of record {}", at % width + 1, first + at / width + 1);
+                self.origin.error(found, "a finite number within the range of f32")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Checks every record and leaves them where they are.
+    fn on_disk(self, file: Arc<Watched>, start: u64, records: usize, width: usize) -> Result<Store> {
+        let size = width as u64 * u64::from(size(self.element));
+        let mut places = Places::default();
+        let (mut bytes, mut values) = (Vec::new(), vec![0.0; width]);
+        for record in 0..records {
+            let place = start + record as u64 * size;
+            places.push(place, place + size, &self.origin)?;
+            // Integers of at most 32 bits are finite whatever they are.
+            if matches!(self.element, Element::F32 | Element::F64) {
+                bytes.clear();
+                file.append(place, place + size, &mut bytes)?;
+                self.read(&bytes, record, width, &mut values)?;
+            }
+        }
+        Ok(OnDisk::new(file, places, Arc::new(self))?.into())
+    }
+}
+
+impl Reread for Numbers {
+    fn reread(&self, chunk: &Chunk, width: usize, out: &mut [f32]) -> Result<(), Fault> {
+        for (record, (bytes, out)) in chunk.records().zip(out.chunks_exact_mut(width)).enumerate() {
+            let fault = |_| {
+                let error = self.origin.error("a value that is not finite", "a finite number within the range of f32");
+                Fault::new(record, error)
+            };
+            self.read(bytes, record, width, out).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    fn has_lines(&self) -> bool {
+        false
     }
 }
 
@@ -230,7 +323,7 @@ fn numbers(bytes: &[u8], element: Element) -> impl Iterator<Item = f64> + '_ {
 
 /// The class of each record of `array`.
 fn read_labels(path: &Path, array: &Array, classes: &mut Classes) -> Result<Vec<u32>> {
-    let labels = Array::read(Source::open(path)?)?;
+    let (labels, bytes) = Array::read(Source::open(path)?)?;
     if matches!(labels.element, Element::F32 | Element::F64) {
         let found = format!("labels of type {:?}", labels.element).to_lowercase();
         return Err(labels.origin.error(found, "integers"));
@@ -242,8 +335,8 @@ fn read_labels(path: &Path, array: &Array, classes: &mut Classes) -> Result<Vec<
         let expected = format!("{}, as {} has records", array.records(), array.origin.path().display());
         return Err(labels.origin.error(format!("{} labels", labels.records()), expected));
     }
-    let mut codes = Vec::with_capacity(labels.bytes.len() / usize::from(size(labels.element)));
-    for (at, value) in numbers(&labels.bytes, labels.element).enumerate() {
+    let mut codes = Vec::with_capacity(bytes.len() / usize::from(size(labels.element)));
+    for (at, value) in numbers(&bytes, labels.element).enumerate() {
         let code = classes.code(&value.to_string()).ok_or_else(|| {
             let found = format!("the label {value} for record {}", at + 1);
             labels.origin.error(found, format!("one of the classes {}", classes.list()))

@@ -3,16 +3,20 @@
 //! Source: C.-C. Chang, C.-J. Lin, "LIBSVM: a library for support vector machines", README, section "`svm-train` usage".
 
 use std::io::BufRead;
+use std::sync::Arc;
 
 use super::classes::{Classes, too_many};
 use super::dataset::Dataset;
 use super::notes;
+use super::on_disk::{Chunk, Fault, OnDisk, Places, Reread};
 use super::quote::quoted;
 use super::range::{Scale, stored};
 use super::reading::{Format, Normalize, Reading};
 use super::schema::Schema;
 use super::source::{Origin, Source};
+use super::store::Store;
 use super::values::{Sparse, Values};
+use super::watched::Watched;
 use super::width::MAX_WIDTH;
 use crate::{Error, Result};
 
@@ -21,8 +25,9 @@ pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
     let origin = source.origin().clone();
     let declared = reading.declared_width()?;
     let scale = reading.range.map(Scale::new).transpose()?;
+    let file = source.file();
     let mut rows = Rows::new(&origin, Classes::new(reading.classes.as_deref())?, declared, scale);
-    rows.read(source, "the declared")?;
+    let places = rows.read(source, "the declared")?;
     let mut notes = Vec::new();
     let width = declared.unwrap_or(rows.largest);
     if declared.is_none() {
@@ -38,17 +43,64 @@ pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
     notes.extend(notes_on_values(scale, reading.normalize));
     let shape = reading.shape.clone().unwrap_or_else(|| vec![width]);
     let schema = Schema::of_file(Format::Libsvm, shape, classes, reading.range, reading.normalize);
-    Dataset::from_file(origin.place(), Values::Sparse(values), labels, notes, schema)
+    let values = store(values, file.zip(places), &origin, &schema)?;
+    Dataset::from_file(origin.place(), values, labels, notes, schema)
 }
 
 /// Reads the records of `source` as those of `schema` were read.
 pub(super) fn read_like(source: Source, schema: &Schema) -> Result<Dataset> {
     let origin = source.origin().clone();
     let scale = schema.range().map(Scale::new).transpose()?;
+    let file = source.file();
     let mut rows = Rows::new(&origin, Classes::new(Some(schema.classes()))?, Some(schema.width()), scale);
-    rows.read(source, "the training file's")?;
+    let places = rows.read(source, "the training file's")?;
     let notes = notes_on_values(scale, schema.normalize());
-    Dataset::from_file(origin.place(), Values::Sparse(rows.values), rows.labels, notes, schema.clone())
+    let values = store(rows.values, file.zip(places), &origin, schema)?;
+    Dataset::from_file(origin.place(), values, rows.labels, notes, schema.clone())
+}
+
+/// The values: in memory, or where they are in the file that was watched while it was read.
+fn store(values: Sparse, disk: Option<(Arc<Watched>, Places)>, origin: &Origin, schema: &Schema) -> Result<Store> {
+    let Some((file, places)) = disk else { return Ok(Values::Sparse(values).into()) };
+    let lines = Lines {
+        origin: origin.clone(),
+        classes: schema.classes().to_vec(),
+        scale: schema.range().map(Scale::new).transpose()?,
+    };
+    Ok(OnDisk::new(file, places, Arc::new(lines))?.into())
+}
+
+/// Reads records again.
+#[derive(Debug)]
+struct Lines {
+    origin: Origin,
+    classes: Vec<String>,
+    scale: Option<Scale>,
+}
+
+impl Reread for Lines {
+    fn reread(&self, chunk: &Chunk, width: usize, out: &mut [f32]) -> Result<(), Fault> {
+        let classes = Classes::new(Some(&self.classes)).map_err(|error| Fault::new(0, error))?;
+        let mut rows = Rows::new(&self.origin, classes, Some(width), self.scale);
+        for (record, line) in chunk.records().enumerate() {
+            let fault = |error| Fault::new(record, error);
+            rows.line(line, 1, "the file's").map_err(fault)?;
+            if rows.labels.len() != record + 1 {
+                return Err(fault(self.origin.error("a line without a record", "a record")));
+            }
+        }
+        let (values, mut record) = (Values::Sparse(rows.values), Vec::with_capacity(width));
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            record.clear();
+            values.append(row, width, &mut record);
+            out.copy_from_slice(&record);
+        }
+        Ok(())
+    }
+
+    fn has_lines(&self) -> bool {
+        true
+    }
 }
 
 fn notes_on_values(scale: Option<Scale>, normalize: Normalize) -> Vec<String> {
@@ -77,7 +129,10 @@ impl<'a> Rows<'a> {
         Self { origin, classes, width, scale, labels: Vec::new(), values: Sparse::new(fill), largest: 0 }
     }
 
-    fn read(&mut self, source: Source, whose_width: &str) -> Result<()> {
+    /// Takes in every line. Where the records lie comes back if they are to stay in their file; then their values are not kept.
+    fn read(&mut self, source: Source, whose_width: &str) -> Result<Option<Places>> {
+        let mut places = source.file().map(|_| Places::default());
+        let mut end = source.start();
         let mut stream = source.into_stream();
         let mut line = Vec::new();
         for number in 1.. {
@@ -85,14 +140,26 @@ impl<'a> Rows<'a> {
             if stream.read_until(b'\n', &mut line).map_err(|error| self.origin.fault(error))? == 0 {
                 break;
             }
-            let text = std::str::from_utf8(&line).map_err(|error| {
-                let found = format!("a byte that is not UTF-8 text, {:#04x}", line[error.valid_up_to()]);
-                Error::data(self.origin.line(number), found, "UTF-8 text")
-            })?;
-            let row = text.split('#').next().unwrap_or_default();
-            self.row(row, number, whose_width)?;
+            let (start, records) = (end, self.labels.len());
+            end += line.len() as u64;
+            self.line(&line, number, whose_width)?;
+            if let Some(places) = &mut places
+                && self.labels.len() > records
+            {
+                places.push(start, end, self.origin)?;
+                self.values.clear();
+            }
         }
-        Ok(())
+        Ok(places)
+    }
+
+    fn line(&mut self, line: &[u8], number: u64, whose_width: &str) -> Result<()> {
+        let text = std::str::from_utf8(line).map_err(|error| {
+            let found = format!("a byte that is not UTF-8 text, {:#04x}", line[error.valid_up_to()]);
+            Error::data(self.origin.line(number), found, "UTF-8 text")
+        })?;
+        let row = text.split('#').next().unwrap_or_default();
+        self.row(row, number, whose_width)
     }
 
     fn row(&mut self, row: &str, line: u64, whose_width: &str) -> Result<()> {

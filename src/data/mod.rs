@@ -1,7 +1,7 @@
 //! Datasets: labelled records and the files they are read from.
 //!
 //! ```text
-//! file -> source (unpack) -> sniff (which format) -> idx | libsvm | csv -> Dataset (values + labels + notes + Schema)
+//! file -> source (unpack) -> sniff (which format) -> idx | libsvm | csv | cifar -> Dataset (values + labels + notes + Schema)
 //! Reading: what is declared, so public.          Schema: what a second file must be read with.
 //! ```
 //!
@@ -19,15 +19,20 @@
 //! # Ok::<(), dpsgd::Error>(())
 //! ```
 
+mod body;
+mod cifar;
 mod classes;
 mod columns;
 mod csv;
 mod dataset;
 pub mod embedded;
+mod foreign;
 mod idx;
+mod inspection;
 mod label;
 mod libsvm;
 mod notes;
+mod on_disk;
 mod one_hot;
 mod quote;
 mod range;
@@ -37,7 +42,10 @@ mod rules;
 mod schema;
 mod sniff;
 mod source;
+mod store;
+mod suggest;
 mod values;
+mod watched;
 mod width;
 
 #[cfg(test)]
@@ -46,12 +54,15 @@ mod tests;
 
 use std::path::Path;
 
+pub use cifar::{Cifar10, read_cifar10};
 pub use dataset::Dataset;
+pub use inspection::{ColumnInspection, FirstRecord, Inspection};
 pub use label::Label;
 pub use reading::{Format, Header, Normalize, Reading, parse_delimiter};
 pub use rules::{ColumnRule, RangeRule, Treatment};
 pub use schema::Schema;
 use source::Source;
+pub use suggest::Suggestion;
 
 use crate::{Error, Result};
 
@@ -62,14 +73,25 @@ use crate::{Error, Result};
 /// When the file cannot be read, is not what its format or the declarations say, or holds too little to learn from: the
 /// error names the file, the line and the column.
 pub fn read(path: &Path, reading: &Reading) -> Result<Dataset> {
-    let source = Source::open(path)?;
-    let format = reading.format.unwrap_or_else(|| sniff::format(source.head()));
+    let source = open(path, reading.on_disk)?;
+    let format = match reading.format {
+        Some(format) => format,
+        None => {
+            foreign::refuse(&source)?;
+            sniff::format(source.head())
+        }
+    };
     reading.check_applies_to(format)?;
     match format {
         Format::Idx => idx::read(source, reading),
         Format::Libsvm => libsvm::read(source, reading),
         Format::Csv => csv::read(source, reading),
+        Format::Cifar10 => cifar::read(vec![source], reading),
     }
+}
+
+fn open(path: &Path, on_disk: bool) -> Result<Source> {
+    if on_disk { Source::on_disk(path) } else { Source::open(path) }
 }
 
 /// Reads another file, say the test records, exactly as the one that `schema` describes was read: the same classes,
@@ -83,14 +105,28 @@ pub fn read(path: &Path, reading: &Reading) -> Result<Dataset> {
 /// As [`read`]; also when the schema is of records made in memory, a label is not one of the classes, or the file has
 /// other columns, other elements or a larger index.
 pub fn read_like(path: &Path, labels: Option<&Path>, schema: &Schema) -> Result<Dataset> {
+    like(path, labels, schema, false)
+}
+
+/// The same, the records staying in the file, as with [`Reading::on_disk`].
+///
+/// # Errors
+///
+/// As [`read_like`]; also when the file is gzip'd or its format is that of CIFAR-10.
+pub fn read_like_on_disk(path: &Path, labels: Option<&Path>, schema: &Schema) -> Result<Dataset> {
+    like(path, labels, schema, true)
+}
+
+fn like(path: &Path, labels: Option<&Path>, schema: &Schema, on_disk: bool) -> Result<Dataset> {
     if let (Some(labels), false) = (labels, schema.format() == Some(Format::Idx)) {
         return Err(Error::value("labels", labels.display(), "only with the format idx"));
     }
-    let source = Source::open(path)?;
+    let source = open(path, on_disk)?;
     match (schema.format(), schema.table()) {
         (Some(Format::Idx), _) => idx::read_like(source, labels, schema),
         (Some(Format::Libsvm), _) => libsvm::read_like(source, schema),
         (Some(Format::Csv), Some(table)) => csv::read_like(source, schema, table),
+        (Some(Format::Cifar10), _) => cifar::read_like(source, schema),
         _ => Err(Error::value("schema", "of records made in memory", "the schema of records read from a file")),
     }
 }

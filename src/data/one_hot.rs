@@ -11,33 +11,45 @@ use super::values::{Sparse, Values};
 use super::width::product;
 use crate::Result;
 
-/// The records, stored densely or sparsely, whichever takes less memory.
-pub(super) fn values(columns: &[Finished], records: usize, origin: &Origin) -> Result<Values> {
+/// The number of features of all columns.
+pub(super) fn width(columns: &[Finished], origin: &Origin) -> Result<usize> {
     let width = columns.iter().fold(0usize, |sum, column| sum.saturating_add(column.column.kind.width()));
-    product(&[width]).map_err(|_| origin.error(format!("{width} features"), "fewer categories"))?;
+    product(&[width]).map_err(|_| origin.error(format!("{width} features"), "fewer categories"))
+}
+
+/// The records, `width` values each, stored densely or sparsely, whichever takes less memory.
+pub(super) fn values(columns: &[Finished], records: usize, width: usize) -> Values {
     // A sparse entry takes a column number and a value, twice as much as a dense value; each record one offset more.
     let entries = columns.iter().map(entries).sum::<usize>();
     if 2 * (entries + records) < width.saturating_mul(records) {
         let mut sparse = Sparse::new(0.0);
         for record in 0..records {
             // The width was checked to be far below `u32::MAX`.
-            entries_of(columns, record, |at, value| sparse.push(at as u32, value));
+            entries_of(features(columns), record, |at, value| sparse.push(at as u32, value));
             sparse.end_row();
         }
-        Ok(Values::Sparse(sparse))
+        Values::Sparse(sparse)
     } else {
         let mut dense = vec![0.0; width * records];
         for record in 0..records {
-            entries_of(columns, record, |at, value| dense[record * width + at] = value);
+            entries_of(features(columns), record, |at, value| dense[record * width + at] = value);
         }
-        Ok(Values::Dense(dense))
+        Values::Dense(dense)
     }
 }
 
-/// Calls `put` with each position and value of a record that may differ from zero.
-fn entries_of(columns: &[Finished], record: usize, mut put: impl FnMut(usize, f32)) {
+fn features(columns: &[Finished]) -> impl Iterator<Item = (&Features, usize)> {
+    columns.iter().map(|column| (&column.features, column.column.kind.width()))
+}
+
+/// Calls `put` with each position and value of a record that may differ from zero. `columns` are features and their number.
+pub(super) fn entries_of<'a>(
+    columns: impl Iterator<Item = (&'a Features, usize)>,
+    record: usize,
+    mut put: impl FnMut(usize, f32),
+) {
     let mut start = 0;
-    for Finished { column, features, .. } in columns {
+    for (features, width) in columns {
         match features {
             Features::Nothing => {}
             Features::Numbers(values, indicator) => match (values[record].is_nan(), indicator) {
@@ -47,12 +59,12 @@ fn entries_of(columns: &[Finished], record: usize, mut put: impl FnMut(usize, f3
             },
             Features::Categories(codes) => {
                 let code = codes[record] as usize;
-                if code < column.kind.width() {
+                if code < width {
                     put(start + code, 1.0);
                 }
             }
         }
-        start += column.kind.width();
+        start += width;
     }
 }
 
@@ -79,8 +91,11 @@ pub(super) fn notes(columns: &[Finished], normalize: Normalize, training: bool) 
                 "the categories of {names} were seen in the data, not declared: they are not privatised"
             ));
         }
-        let missing = |c: &Finished| c.any_missing && matches!(c.features, Features::Numbers(_, true));
-        if let Some(names) = names(&missing) {
+        let declared = |c: &Finished| !c.indicator_seen && matches!(c.features, Features::Numbers(_, true));
+        if let Some(names) = names(&declared) {
+            notes.push(format!("missing values in {names} are 0 beside an indicator feature, as declared"));
+        }
+        if let Some(names) = names(&|c| c.indicator_seen) {
             notes.push(format!(
                 "missing values in {names} are 0 beside an indicator feature; that values are missing there \
                  was seen in the data and is not privatised"

@@ -35,8 +35,10 @@ impl std::fmt::Display for Scale {
 }
 
 /// The value as it is stored: scaled where there is a range, otherwise rounded to `f32`; `None` if that overflows.
+///
+/// Zero has no sign, so that it does not matter whether zeros are stored.
 pub(super) fn stored(value: f64, scale: Option<Scale>) -> Option<f32> {
-    let stored = scale.map_or(value as f32, |scale| scale.apply(value));
+    let stored = scale.map_or(value as f32, |scale| scale.apply(value)) + 0.0;
     (value.is_finite() && stored.is_finite()).then_some(stored)
 }
 
@@ -76,6 +78,7 @@ mod tests {
     #[test]
     fn stores_only_what_fits() {
         assert_eq!(stored(1e39, None), None);
+        assert_eq!(stored(-0.0, None).map(f32::to_bits), Some(0));
         assert_eq!(stored(f64::NAN, Some(Scale::new((0.0, 1.0)).unwrap())), None);
         assert_eq!(stored(1e39, Some(Scale::new((0.0, 1.0)).unwrap())), Some(1.0));
     }

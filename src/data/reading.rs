@@ -25,6 +25,8 @@ pub struct Reading {
     pub labels: Option<PathBuf>,
     /// CSV: whether the first row names the columns.
     pub header: Header,
+    /// CSV: the names of the columns, where no row of the file names them; if absent their positions.
+    pub names: Option<Vec<String>>,
     /// CSV: the character between cells; if absent a tab, a comma or a semicolon, found from the first line.
     pub delimiter: Option<char>,
     /// CSV: lines to leave out before the table starts.
@@ -43,6 +45,10 @@ pub struct Reading {
     pub width: Option<usize>,
     /// The shape of one record; that of the format if absent.
     pub shape: Option<Vec<usize>>,
+    /// CSV, LIBSVM, IDX: leave the records in the file and read those of a batch when it is made, for files larger than memory.
+    /// The values are the same. The file must not change meanwhile: if it does, [`Dataset::gather`](super::Dataset::gather)
+    /// refuses.
+    pub on_disk: bool,
 }
 
 impl Default for Reading {
@@ -52,6 +58,7 @@ impl Default for Reading {
             label: Label::Last,
             labels: None,
             header: Header::Auto,
+            names: None,
             delimiter: None,
             skip_lines: 0,
             missing: ["", "?", "NA"].map(String::from).to_vec(),
@@ -61,6 +68,7 @@ impl Default for Reading {
             classes: None,
             width: None,
             shape: None,
+            on_disk: false,
         }
     }
 }
@@ -103,6 +111,7 @@ impl Reading {
         let unused = [
             ("label", self.label != Label::Last && !csv, Format::Csv),
             ("header", self.header != Header::Auto && !csv, Format::Csv),
+            ("column_names", self.names.is_some() && !csv, Format::Csv),
             ("delimiter", self.delimiter.is_some() && !csv, Format::Csv),
             ("skip_lines", self.skip_lines > 0 && !csv, Format::Csv),
             ("columns", !self.columns.is_empty() && !csv, Format::Csv),
@@ -132,6 +141,9 @@ pub enum Format {
     Libsvm,
     /// Cells between commas, tabs or another delimiter.
     Csv,
+    /// The binary format of CIFAR-10: a class number and 3 x 32 x 32 bytes, record after record.
+    #[serde(rename = "cifar-10")]
+    Cifar10,
 }
 
 /// Whether the first row of a CSV file names the columns.
@@ -180,7 +192,7 @@ macro_rules! words {
     };
 }
 
-words!(Format, "format", "idx" => Idx, "libsvm" => Libsvm, "csv" => Csv);
+words!(Format, "format", "idx" => Idx, "libsvm" => Libsvm, "csv" => Csv, "cifar-10" => Cifar10);
 words!(Header, "header", "auto" => Auto, "yes" => Yes, "no" => No);
 words!(Normalize, "normalize", "none" => None, "record" => Record);
 
@@ -216,7 +228,7 @@ mod tests {
         assert_eq!("YES".parse::<Header>().unwrap(), Header::Yes);
         assert_eq!("record".parse::<Normalize>().unwrap().to_string(), "record");
         let message = "arff".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(message, "format = arff: allowed is idx, libsvm, csv");
+        assert_eq!(message, "format = arff: allowed is idx, libsvm, csv, cifar-10");
     }
 
     #[test]

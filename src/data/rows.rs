@@ -17,6 +17,8 @@ pub(super) struct Rows {
     reader: csv::Reader<Box<dyn Read>>,
     origin: Origin,
     delimiter: char,
+    /// Bytes of the file before the table.
+    bytes_before: u64,
     lines_before: u64,
     comments: u64,
 }
@@ -26,6 +28,10 @@ pub(super) struct Rows {
 pub(super) struct Row {
     /// The line the row starts in, counted from one.
     pub(super) line: u64,
+    /// Where the row lies: from here, maybe with empty lines before it, ...
+    pub(super) start: u64,
+    /// ... to here, its line end included. At the end of a file without a line end, one more byte than there is.
+    pub(super) end: u64,
     record: StringRecord,
 }
 
@@ -49,6 +55,7 @@ impl Rows {
             return Err(Error::value("delimiter", format!("{delimiter:?}"), DELIMITERS));
         }
         let origin = source.origin().clone();
+        let mut bytes_before = source.start();
         let mut stream = source.into_stream();
         let (mut lines_before, mut comments) = (0u64, 0u64);
         let mut line = Vec::new();
@@ -61,18 +68,18 @@ impl Rows {
                 comments += u64::from(comment);
             }
             lines_before += 1;
+            bytes_before += line.len() as u64;
             line.clear();
         }
         let delimiter = delimiter.unwrap_or_else(|| sniff::delimiter(origin.path(), &line));
-        let table: Box<dyn Read> = Box::new(Cursor::new(line).chain(stream).chain(END));
-        let reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(delimiter as u8)
-            // The carriage return of a CRLF stays at the end of the last cell, where trimming takes it off.
-            .terminator(Terminator::Any(b'\n'))
-            .from_reader(table);
-        Ok(Self { reader, origin, delimiter, lines_before, comments })
+        let reader = reader(delimiter, Cursor::new(line).chain(stream));
+        Ok(Self { reader, origin, delimiter, bytes_before, lines_before, comments })
+    }
+
+    /// Reads rows again, that lie one after another in `bytes`. Lines and places are counted from the start of these.
+    pub(super) fn again(origin: &Origin, delimiter: char, bytes: Vec<u8>) -> Self {
+        let reader = reader(delimiter, Cursor::new(bytes));
+        Self { reader, origin: origin.clone(), delimiter, bytes_before: 0, lines_before: 0, comments: 0 }
     }
 
     /// Where the rows come from.
@@ -93,7 +100,9 @@ impl Rows {
     /// Reads the next row that is not blank; false at the end of the file.
     pub(super) fn next(&mut self, row: &mut Row) -> Result<bool> {
         loop {
+            row.start = self.bytes_before + self.reader.position().byte();
             let more = self.reader.read_record(&mut row.record);
+            row.end = self.bytes_before + self.reader.position().byte();
             // The row has just ended, with its line end read.
             let next_line = self.lines_before + self.reader.position().line();
             match more {
@@ -123,6 +132,16 @@ impl Rows {
             kind => Error::data(line, format!("{kind:?}"), "a row of cells"),
         }
     }
+}
+
+fn reader(delimiter: char, table: impl Read + 'static) -> csv::Reader<Box<dyn Read>> {
+    ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter as u8)
+        // The carriage return of a CRLF stays at the end of the last cell, where trimming takes it off.
+        .terminator(Terminator::Any(b'\n'))
+        .from_reader(Box::new(table.chain(END)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::cifar;
 use super::range::Scale;
 use super::reading::{Format, Normalize, is_delimiter};
 use super::rules::repeated;
@@ -191,6 +192,9 @@ impl Schema {
         self.range.map(Scale::new).transpose()?;
         if (self.format == Some(Format::Csv)) != self.table.is_some() {
             return refuse("a table".into(), "a table for CSV files and for no others");
+        }
+        if self.format == Some(Format::Cifar10) && (width != cifar::VALUES || self.classes != cifar::CLASSES) {
+            return refuse("a shape or classes".into(), "those of CIFAR-10 for its format");
         }
         if (self.format == Some(Format::Idx)) != self.element.is_some() {
             return refuse("an element type".into(), "an element type for IDX files and for no others");

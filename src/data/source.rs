@@ -3,17 +3,29 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::watched::Watched;
 use crate::{Error, Place, Result};
 
 /// How much of a file is looked at to tell its format.
 const HEAD: u64 = 64 * 1024;
 
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+const IN_PLACE_OF_A_DIRECTORY: &str =
+    "a file; the data sets mnist, fashion-mnist and cifar-10 are read with `--data NAME --data-dir DIRECTORY`";
+
 /// A file or embedded bytes, unpacked if they are gzip'd.
 pub(super) struct Source {
     origin: Origin,
+    /// The bytes of a byte order mark, which are not in the stream.
+    mark: u64,
+    /// The file itself, if its records are to stay there.
+    file: Option<Arc<Watched>>,
     head: Vec<u8>,
     stream: Chain<Cursor<Vec<u8>>, Box<dyn BufRead>>,
 }
@@ -28,8 +40,26 @@ pub(super) struct Origin {
 impl Source {
     /// Opens a file.
     pub(super) fn open(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Err(Error::data(Place::file(path), "a directory", IN_PLACE_OF_A_DIRECTORY));
+        }
         let file = File::open(path).map_err(Error::io("read", path))?;
         Self::new(path, Box::new(BufReader::with_capacity(HEAD as usize, file)))
+    }
+
+    /// Opens a file whose records are to stay there.
+    pub(super) fn on_disk(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Self::open(path);
+        }
+        let file = Watched::open(path)?;
+        let source = Self::new(path, Box::new(BufReader::with_capacity(HEAD as usize, file.stream()?)))?;
+        if source.origin.gzip {
+            let expected = "a plain file: records cannot be read where they lie in a gzip'd one. `gunzip` unpacks it; \
+                            without --on-disk it is read into memory";
+            return Err(source.origin.error("a gzip'd file", expected));
+        }
+        Ok(Self { file: Some(Arc::new(file)), ..source })
     }
 
     /// Takes bytes in memory; `name` stands for the path in errors.
@@ -51,10 +81,9 @@ impl Source {
         let mut head = Vec::new();
         rest.by_ref().take(HEAD).read_to_end(&mut head).map_err(|error| origin.fault(error))?;
         // The byte order mark of UTF-8 says nothing and belongs to no cell.
-        if head.starts_with(b"\xef\xbb\xbf") {
-            head.drain(..3);
-        }
-        Ok(Self { origin, head: head.clone(), stream: Cursor::new(head).chain(rest) })
+        let mark = if head.starts_with(MARK) { MARK.len() } else { 0 };
+        head.drain(..mark);
+        Ok(Self { origin, mark: mark as u64, file: None, head: head.clone(), stream: Cursor::new(head).chain(rest) })
     }
 
     /// The first bytes of the stream, at most 64 KiB.
@@ -65,6 +94,16 @@ impl Source {
     /// Where the bytes come from.
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The file, if its records are to stay there.
+    pub(super) fn file(&self) -> Option<Arc<Watched>> {
+        self.file.clone()
+    }
+
+    /// The place in the file of the first byte of the stream, where the file is not gzip'd.
+    pub(super) fn start(&self) -> u64 {
+        self.mark
     }
 
     /// The whole stream, from its first byte.
@@ -162,6 +201,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let absent = directory.path().join("absent.csv");
         assert!(Source::open(&absent).err().unwrap().to_string().contains("absent.csv: cannot read"));
-        assert!(Source::open(directory.path()).err().unwrap().to_string().contains("cannot read"));
+        let message = Source::open(directory.path()).err().unwrap().to_string();
+        assert!(message.contains("found a directory; expected a file") && message.contains("--data-dir"), "{message}");
     }
 }

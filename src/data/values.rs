@@ -34,6 +34,13 @@ impl Sparse {
         }
     }
 
+    /// Forgets all rows; the memory stays for others.
+    pub(super) fn clear(&mut self) {
+        self.starts.truncate(1);
+        self.columns.clear();
+        self.values.clear();
+    }
+
     /// Closes the row that is being written.
     pub(super) fn end_row(&mut self) {
         self.starts.push(self.columns.len());
@@ -54,6 +61,17 @@ impl Values {
             Self::Sparse(sparse) => return Some(sparse.starts.len() - 1),
         };
         (width > 0 && count.is_multiple_of(width)).then(|| count / width)
+    }
+
+    /// Bytes of memory the values take.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes { bytes, .. } => bytes.len(),
+            Self::Dense(values) => size_of_val(&values[..]),
+            Self::Sparse(sparse) => {
+                size_of_val(&sparse.starts[..]) + size_of_val(&sparse.columns[..]) + size_of_val(&sparse.values[..])
+            }
+        }
     }
 
     /// Appends the `width` values of record `row`, which must exist.

@@ -268,7 +268,7 @@ fn files_that_are_not_what_they_should_be_are_refused_at_their_line_and_column()
     std::fs::write(here.path().join("cut.csv.gz"), &packed[..packed.len() / 2]).unwrap();
     for (flags, words) in [
         ("--data absent.csv", &["absent.csv", "cannot read"][..]),
-        ("--data .", &["cannot read"]),
+        ("--data .", &["a directory", "--data-dir"]),
         ("--data cut.csv.gz", &["cut.csv.gz", "gzip", "complete"]),
         ("--data small.csv --test-data test.csv", &["test.csv:2", "column 4", "7", "0, 1"]),
         ("--data small.csv --test-data absent.csv", &["absent.csv", "cannot read"]),

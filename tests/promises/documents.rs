@@ -127,7 +127,7 @@ fn commands_in_documents_work() {
 fn examples_in_help_texts_work() {
     let here = tempfile::tempdir().unwrap();
     let mut failed = Vec::new();
-    for command in ["", "train", "account", "verify", "report"] {
+    for command in ["", "train", "account", "data inspect", "verify", "report"] {
         let examples = examples(&ok(here.path(), &format!("{command} --help")).stdout);
         assert!(!examples.is_empty(), "no examples in the help of {command:?}");
         failed.extend(failures(&format!("dpsgd {command} --help"), &examples));

@@ -6,6 +6,7 @@ mod bad_input;
 mod clipping_rules;
 mod command_line;
 mod configuration;
+mod data;
 mod documents;
 mod frozen;
 mod interruption;

@@ -59,6 +59,12 @@ fn a9a_reaches_eighty_four_per_cent_at_epsilon_one() {
 }
 
 #[test]
+fn embedded_adult_reaches_eighty_five_per_cent_at_epsilon_one() {
+    let accuracy = mean_accuracy(&["--data", "adult", "--epsilon", "1"], 1.0);
+    assert!(accuracy >= 0.85, "{accuracy}");
+}
+
+#[test]
 fn mnist_trains_from_its_idx_files_in_bounded_memory() {
     let what = "the CNN on MNIST";
     let Some(images) = shared("mnist/train-images-idx3-ubyte.gz", what) else { return };

@@ -46,6 +46,10 @@ fn what_is_declared_is_not_noted_as_seen() {
     assert_eq!(data.labels(), [1, 0]);
     assert!(!has_note(&data, "not privatised") && !has_note(&data, "used as they are"), "{:?}", data.notes());
     assert!(has_note(&data, "the values of column age were scaled from the declared public range 0..100"));
+    // Also where a value that may be missing is missing.
+    let data = of("age,work,hours,y\n30,b,40,no\n?,a,-20,yes\n", &reading);
+    assert!(!has_note(&data, "not privatised"), "{:?}", data.notes());
+    assert!(has_note(&data, "missing values in column age are 0 beside an indicator feature, as declared"));
 }
 
 #[test]

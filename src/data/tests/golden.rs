@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::embedded::{OPTDIGITS_NOTICE, optdigits};
-use super::super::{ColumnRule, Format, Header};
+use super::super::embedded::{ADULT_NOTICE, OPTDIGITS_NOTICE, adult, adult_reading, optdigits};
+use super::super::{ColumnRule, Format, Header, read_cifar10};
 use super::*;
 
 fn counts(data: &Dataset) -> Vec<usize> {
@@ -116,8 +116,93 @@ fn image_files() {
     assert_eq!(test.name(), "t10k-images-idx3-ubyte");
 }
 
+/// SHA-256 of the files that UCI distributes.
 #[test]
-fn adult() {
+fn the_embedded_adult_files_are_the_original_ones() {
+    let train = sha256(include_bytes!("../adult/adult.data.gz"));
+    let test = sha256(include_bytes!("../adult/adult.test.gz"));
+    assert_eq!(train, "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d");
+    assert_eq!(test, "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05");
+    assert!(ADULT_NOTICE.contains("Kohavi") && ADULT_NOTICE.contains("CC BY 4.0"));
+}
+
+/// Class counts: adult.names, 24.78 % and 23.93 % of the records without missing values and of all.
+#[test]
+fn embedded_adult() {
+    let (train, test) = adult().unwrap();
+    assert_eq!((train.name(), train.len(), counts(&train)), ("adult", 32_561, vec![24_720, 7_841]));
+    assert_eq!((test.name(), test.len(), counts(&test)), ("adult-test", 16_281, vec![12_435, 3_846]));
+    // Five numbers, and 8 workclasses, 7 marital states, 14 occupations, 6 relationships, 5 races, 2 sexes, 41 countries.
+    assert_eq!(train.shape(), [5 + 8 + 7 + 14 + 6 + 5 + 2 + 41]);
+    assert!(!has_note(&train, "not privatised") && !has_note(&train, "seen in the data"), "{:?}", train.notes());
+    assert!(!has_note(&train, "used as they are"), "{:?}", train.notes());
+    // 39, State-gov, Never-married, Adm-clerical, Not-in-family, White, Male, gain 2174, no loss, 40 hours, United-States.
+    let names = train.schema().feature_names();
+    let first = &rows(&train)[0];
+    let set: Vec<(&str, f32)> =
+        names.iter().map(String::as_str).zip(first.iter().copied()).filter(|(_, v)| *v != 0.0).collect();
+    let expected = [
+        ("age", 0.39),
+        ("workclass=State-gov", 1.0),
+        ("education-num", 12.0 / 15.0),
+        ("marital-status=Never-married", 1.0),
+        ("occupation=Adm-clerical", 1.0),
+        ("relationship=Not-in-family", 1.0),
+        ("race=White", 1.0),
+        ("sex=Male", 1.0),
+        ("capital-gain", 0.2174),
+        ("hours-per-week", 0.4),
+        ("native-country=United-States", 1.0),
+    ];
+    assert_eq!(set, expected);
+    assert!(rows(&train).iter().flatten().all(|value| (0.0..=1.0).contains(value)));
+}
+
+#[test]
+fn adult_from_its_files_is_the_embedded_one() {
+    let (Some(data), Some(test)) = (present("uci/adult/adult.data"), present("uci/adult/adult.test")) else { return };
+    let (embedded, embedded_test) = adult().unwrap();
+    for on_disk in [false, true] {
+        let train = read(&data, &Reading { on_disk, ..adult_reading() }).unwrap();
+        assert_eq!((train.schema(), train.notes()), (embedded.schema(), embedded.notes()));
+        assert!(rows(&train) == rows(&embedded) && train.labels() == embedded.labels());
+        let test = if on_disk {
+            super::super::read_like_on_disk(&test, None, train.schema()).unwrap()
+        } else {
+            read_like(&test, None, train.schema()).unwrap()
+        };
+        assert!(rows(&test) == rows(&embedded_test) && test.labels() == embedded_test.labels());
+        assert_eq!(train.bytes() <= 16 * train.len(), on_disk);
+    }
+}
+
+/// A subset: train batches 1 and 2 of 5, and the first 1,000 test images. The first of batch 1 is a frog, of the test images a cat.
+#[test]
+fn cifar_10() {
+    let Some(batch) = present("cifar-10/data_batch_1.bin.gz") else { return };
+    let directory = batch.ancestors().nth(2).unwrap();
+    let found = read_cifar10(directory, &Reading::default()).unwrap();
+    assert_eq!((found.train.len(), found.train.shape()), (20_000, &[3, 32, 32][..]));
+    assert!(has_note(&found.train, "2 of the 5 training files of CIFAR-10: data_batch_1.bin.gz, data_batch_2.bin.gz"));
+    let (test, name) = found.test.unwrap();
+    assert_eq!((test.len(), name.as_str()), (1_000, "test_batch_first1000.bin.gz"));
+    let names: Vec<&str> = [found.train.labels()[0], test.labels()[0]]
+        .iter()
+        .map(|&label| test.classes()[label as usize].as_str())
+        .collect();
+    assert_eq!(names, ["frog", "cat"]);
+    // 1,005 airplanes, 974 automobiles, ... are in batch 1.
+    let first = read(&batch, &Reading { format: Some(Format::Cifar10), ..Reading::default() }).unwrap();
+    assert_eq!(counts(&first), [1005, 974, 1032, 1016, 999, 937, 1030, 1001, 1025, 981]);
+    assert_eq!(first.name(), "data_batch_1");
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    first.gather(&[0], &mut pixels, &mut labels).unwrap();
+    // Red, green and blue of the first pixel: 59, 62, 63.
+    assert_eq!([pixels[0], pixels[1024], pixels[2048]], [59.0, 62.0, 63.0].map(|value: f32| value / 255.0));
+}
+
+#[test]
+fn adult_with_rules_of_ones_own() {
     let (Some(train), Some(test)) = (present("uci/adult/adult.data"), present("uci/adult/adult.test")) else { return };
     let reading = Reading {
         columns: vec![

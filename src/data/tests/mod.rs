@@ -1,10 +1,13 @@
 //! What the readers promise, checked through the public functions.
 
+mod cifar;
 mod csv;
 mod files;
 mod golden;
 mod idx;
+mod inspection;
 mod libsvm;
+mod on_disk;
 mod random;
 
 use std::path::{Path, PathBuf};

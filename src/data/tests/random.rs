@@ -105,6 +105,17 @@ proptest! {
     }
 
     #[test]
+    fn files_on_disk_are_read_as_in_memory(bytes in almost_a_file(), range in any::<bool>()) {
+        let files = Files::new();
+        let path = files.write("f-images-idx3", &bytes);
+        files.write("f-labels-idx1", b"\0\0\x08\x01\0\0\0\x02\x00\x01");
+        let range = range.then_some((-1.0, 1.0));
+        for format in [None, Some(Format::Libsvm), Some(Format::Csv)] {
+            super::on_disk::compare(&path, Some(&path), &Reading { format, range, ..Reading::default() });
+        }
+    }
+
+    #[test]
     fn libsvm_written_and_read_back(
         records in vec((any::<bool>(), btree_map(1usize..=20, -1e30f32..1e30, 0..8)), 1..30),
     ) {
