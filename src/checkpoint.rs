@@ -3,6 +3,7 @@
 //! The file is safetensors, with everything that is not a tensor as JSON in its header. It holds the key and the realised
 //! state of a private run: it is written for its owner alone, and is not part of what may be published.
 
+use crate::clip::ClipNorm;
 use crate::data::Dataset;
 use crate::nn::Parameters;
 use crate::optim::Optimizer;
@@ -30,6 +31,9 @@ struct State {
     plan: Plan,
     ledger: Ledger,
     step: u32,
+    /// That of the step to come, where releases move it.
+    #[serde(default)]
+    clip_norm: Option<ClipNorm>,
     key: String,
     key_origin: Origin,
     /// The [`Fingerprint`] of the records: going on with others under the same key would release two sums under one noise.
@@ -61,7 +65,7 @@ impl Checkpoint {
         plan: &Plan,
         key: &Key,
         data: &Fingerprint,
-        (ledger, step): (&Ledger, u32),
+        (ledger, step, clip_norm): (&Ledger, u32, Option<ClipNorm>),
         (parameters, optimizer): (&Parameters, &dyn Optimizer),
         notes: serde_json::Value,
     ) -> Result<Self> {
@@ -70,6 +74,7 @@ impl Checkpoint {
             plan: plan.clone(),
             ledger: ledger.clone(),
             step,
+            clip_norm,
             key: hexadecimal(key.secret()),
             key_origin: key.origin(),
             data: data.0.clone(),
@@ -128,6 +133,11 @@ impl Checkpoint {
     /// Steps done.
     pub fn step(&self) -> u32 {
         self.state.step
+    }
+
+    /// The clip norm of the step to come, where releases move it.
+    pub fn clip_norm(&self) -> Option<ClipNorm> {
+        self.state.clip_norm
     }
 
     /// The key of the run.

@@ -36,7 +36,7 @@
 //! use dpsgd::model::Classifier;
 //! use dpsgd::nn::{Activation, Flatten, Parameters, Sequential, linear};
 //! use dpsgd::optim::{Sgd, SgdConfig};
-//! use dpsgd::plan::{Draft, Unit};
+//! use dpsgd::plan::{Draft, Schedules, Unit};
 //! use dpsgd::train::{Trainer, Wish};
 //! use dpsgd::{data::embedded::optdigits, evaluate::accuracy, run::Run, seed::Key};
 //!
@@ -59,6 +59,7 @@
 //!     expected_batch: 512,
 //!     clip_norm: ClipNorm::new(1.0)?,
 //!     clipping: ClipRule::Flat,
+//!     schedules: Schedules::default(),
 //!     perturbation: None,
 //!     steps: 60,
 //!     delta: Delta::new(1e-5)?,

@@ -4,12 +4,17 @@
 //! the sampler, the clipping rule and the mechanism that a trainer uses, so that what is accounted and what is done cannot
 //! differ.
 
+mod factors;
+
+pub use factors::{Factors, Schedules, Stretch};
+
 use crate::clip::{Clip, ClipNorm, ClipRule, Perturbation};
-use crate::noise::Gaussian;
+use crate::noise::{AdaptiveGaussian, Gaussian, Mechanism, Release};
 use crate::sample::Poisson;
 use crate::seed::Key;
 use crate::{Error, Result};
-use dp_accountant::{Accountant, Bound, Delta, Epsilon, Event, NoiseMultiplier, Relation, SamplingRate, calibrate};
+use dp_accountant::calibrate::{self, Range};
+use dp_accountant::{Accountant, Bound, Delta, Epsilon, Event, NoiseMultiplier, Relation, SamplingRate, Uncalibrated};
 use serde::{Deserialize, Serialize};
 
 /// What one unit of privacy is: whose presence the guarantee hides.
@@ -40,6 +45,9 @@ pub struct Draft {
     /// How gradients are brought below that norm. No rule costs more than another: see [`ClipRule`].
     #[serde(default)]
     pub clipping: ClipRule,
+    /// How noise multiplier and clip norm change over the run.
+    #[serde(default)]
+    pub schedules: Schedules,
     /// How many steps are to be taken.
     pub steps: u32,
     /// The probability with which the epsilon may fail to hold.
@@ -85,6 +93,7 @@ impl Draft {
     /// the name.
     pub fn with_noise(self, noise_multiplier: NoiseMultiplier) -> Result<Plan> {
         self.check()?;
+        self.events(noise_multiplier)?;
         Ok(Plan { draft: self, noise_multiplier })
     }
 
@@ -96,10 +105,46 @@ impl Draft {
     pub fn calibrated(mut self, epsilon: Epsilon) -> Result<Plan> {
         self.check()?;
         self.budget = Some(epsilon);
-        let (accountant, rate) = (self.accountant()?, self.sampling_rate()?);
-        let event = |z: NoiseMultiplier| Event::gaussian(z).poisson_sampled(rate).repeated(u64::from(self.steps));
-        let calibrated = calibrate::noise_multiplier(accountant.as_ref(), event, epsilon, self.delta)?;
-        self.with_noise(calibrated.value)
+        let (accountant, steps) = (self.accountant()?, u64::from(self.steps));
+        let range = Range::new(self.most_noise(), LEAST_NOISE)?;
+        let event = |z: f64| {
+            // A noise in the range has events: nothing else can be wrong with it.
+            let events = NoiseMultiplier::new(z).map(|z| self.events(z))?;
+            Ok(events.map_or_else(|error| Event::unsupported(error.to_string()), |events| prefix(&events, steps)))
+        };
+        let name = "noise multiplier";
+        let calibrated = calibrate::parameter(accountant.as_ref(), name, event, range, epsilon, self.delta);
+        let calibrated = calibrated.map_err(|error| match (&error, self.clipping.adaptive()) {
+            (Uncalibrated::Unreachable { .. }, Some(rule)) => {
+                let (limit, count) = (range.private(), rule.count_noise());
+                let reason = format!(
+                    "{error}; noise multipliers must stay below {limit:.4}, as the count of adaptive clipping has the noise {count} alone: \
+                     raise --clipping-count-noise"
+                );
+                Error::Refused { reason }
+            }
+            _ => error.into(),
+        })?;
+        self.with_noise(NoiseMultiplier::new(calibrated.value)?)
+    }
+
+    /// The largest noise multiplier that calibration tries. Where a count is released too, the noise of every step must stay below
+    /// twice that of the count.
+    fn most_noise(&self) -> f64 {
+        let largest = self.schedules.noise.starts(self.steps).map(|(_, factor)| factor).fold(0.0, f64::max);
+        let limit =
+            self.clipping.adaptive().map_or(MOST_NOISE, |rule| 2.0 * rule.count_noise() / largest * (1.0 - 1e-9));
+        limit.min(MOST_NOISE)
+    }
+
+    /// The first step of each stretch of equal noise, and what one of its steps costs at the noise multiplier `z`.
+    fn events(&self, z: NoiseMultiplier) -> Result<Vec<(u64, Event)>> {
+        let event = |(start, factor): (u32, f64)| {
+            let z = NoiseMultiplier::new(z.get() * factor)?;
+            let event = self.clipping.adaptive().map_or_else(|| Ok(Event::gaussian(z)), |rule| rule.event(z))?;
+            Ok((u64::from(start), event.poisson_sampled(self.sampling_rate()?)))
+        };
+        self.schedules.noise.starts(self.steps).map(event).collect()
     }
 
     fn check(&self) -> Result<()> {
@@ -112,6 +157,16 @@ impl Draft {
         }
         if self.steps == 0 {
             return Err(Error::value("steps", 0, "at least 1"));
+        }
+        self.schedules.noise.check("noise schedule", self.steps)?;
+        self.schedules.clip.check("clip schedule", self.steps)?;
+        if self.clipping.adaptive().is_some() && !self.schedules.clip.is_one() {
+            let reason =
+                "adaptive clipping moves the clip norm itself; leave the clip schedule out, or choose another rule";
+            return Err(Error::Refused { reason: reason.to_string() });
+        }
+        for (_, factor) in self.schedules.clip.starts(self.steps) {
+            ClipNorm::new(self.clip_norm.get() * factor)?;
         }
         self.accountant().map(|_| ())
     }
@@ -138,7 +193,8 @@ impl Plan {
         &self.draft
     }
 
-    /// Noise standard deviation over clip norm.
+    /// Noise standard deviation over clip norm, where the noise schedule has the factor 1; of sum and count together under adaptive
+    /// clipping.
     pub fn noise_multiplier(&self) -> NoiseMultiplier {
         self.noise_multiplier
     }
@@ -148,12 +204,22 @@ impl Plan {
         self.draft.rate()
     }
 
-    /// What one step costs.
+    /// What `step`, counted from 0, costs.
     ///
     /// # Errors
-    /// Never for a plan that was made by a draft: its rate was checked.
-    pub fn step_event(&self) -> Result<Event> {
-        Ok(Event::gaussian(self.noise_multiplier).poisson_sampled(self.draft.sampling_rate()?))
+    /// Never for a plan that was made by a draft: its rate and noise were checked.
+    pub fn step_event(&self, step: u32) -> Result<Event> {
+        let events = self.draft.events(self.noise_multiplier)?;
+        let of_step = events.into_iter().take_while(|(start, _)| *start <= u64::from(step)).last();
+        Ok(of_step.map_or_else(Event::nothing, |(_, event)| event))
+    }
+
+    /// What the first `steps` steps cost, stretch by stretch in their order. Steps beyond those asked for are as the last of them.
+    ///
+    /// # Errors
+    /// As [`Plan::step_event`].
+    pub fn event_of(&self, steps: u32) -> Result<Event> {
+        Ok(prefix(&self.draft.events(self.noise_multiplier)?, u64::from(steps)))
     }
 
     /// What the whole run costs, known before it starts (law 1: the ledger says the same after it).
@@ -161,22 +227,23 @@ impl Plan {
     /// # Errors
     /// As [`Plan::step_event`].
     pub fn event(&self) -> Result<Event> {
-        Ok(self.step_event()?.repeated(u64::from(self.affordable_steps()?)))
+        self.event_of(self.affordable_steps()?)
     }
 
-    /// The steps that can be taken: those asked for, or as many as the budget allows, whichever is less.
+    /// The steps that can be taken: those asked for, or as many of the first of them as the budget allows, whichever is less.
     ///
     /// # Errors
     /// When the accountant refuses the event, or not one step fits the budget.
     pub fn affordable_steps(&self) -> Result<u32> {
         let steps = self.draft.steps;
         let Some(budget) = self.draft.budget else { return Ok(steps) };
-        let (accountant, step) = (self.draft.accountant()?, self.step_event()?);
-        let all = accountant.epsilon(&step.clone().repeated(u64::from(steps)), self.draft.delta)?;
+        let (accountant, events) = (self.draft.accountant()?, self.draft.events(self.noise_multiplier)?);
+        let all = accountant.epsilon(&prefix(&events, u64::from(steps)), self.draft.delta)?;
         if all.upper() <= budget.get() {
             return Ok(steps);
         }
-        let most = calibrate::steps(accountant.as_ref(), |n| step.clone().repeated(n), budget, self.draft.delta)?;
+        // A longer prefix holds a shorter one, so its cost is not lower, whatever the noise of its steps.
+        let most = calibrate::steps(accountant.as_ref(), |n| prefix(&events, n), budget, self.draft.delta)?;
         Ok(u32::try_from(most.value).unwrap_or(u32::MAX).min(steps))
     }
 
@@ -196,18 +263,59 @@ impl Plan {
         Ok(Poisson::new(self.draft.records, self.draft.sampling_rate()?, key.clone(), step))
     }
 
-    /// The clipping rule of the plan for a model with these parameters, by name.
-    pub fn clip(&self, parameters: &[String]) -> Box<dyn Clip> {
-        self.draft.clipping.build(self.draft.clip_norm, parameters)
-    }
-
-    /// The mechanism of the plan, about to make the release of `step`.
+    /// The clip norm of the first step.
     ///
     /// # Errors
-    /// Never for a plan that was made by a draft: its batch was checked.
-    pub fn mechanism(&self, key: &Key, step: u32) -> Result<Gaussian> {
-        Gaussian::new(self.noise_multiplier, self.draft.expected_batch as f64, key.clone(), step)
+    /// Never for a plan that was made by a draft: its clip norms were checked.
+    pub fn first_clip_norm(&self) -> Result<ClipNorm> {
+        self.scheduled_clip_norm(0)
     }
+
+    /// The clip norm of `step`, after a step with the clip norm `now` that made this release.
+    ///
+    /// # Errors
+    /// As [`Plan::first_clip_norm`].
+    pub fn clip_norm_after(&self, now: ClipNorm, release: &Release, step: u32) -> Result<ClipNorm> {
+        match (self.draft.clipping.adaptive(), release.within()) {
+            (Some(rule), Some(within)) => rule.next(self.draft.clip_norm, now, within),
+            _ => self.scheduled_clip_norm(step),
+        }
+    }
+
+    pub(crate) fn scheduled_clip_norm(&self, step: u32) -> Result<ClipNorm> {
+        ClipNorm::new(self.draft.clip_norm.get() * self.draft.schedules.clip.at(step, self.draft.steps))
+    }
+
+    /// The clipping rule of the plan at this clip norm, for a model with these parameters, by name.
+    pub fn clip(&self, clip_norm: ClipNorm, parameters: &[String]) -> Box<dyn Clip> {
+        self.draft.clipping.build(clip_norm, parameters)
+    }
+
+    /// The mechanism that makes the release of `step`.
+    ///
+    /// # Errors
+    /// Never for a plan that was made by a draft: its batch and noise were checked.
+    pub fn mechanism(&self, key: &Key, step: u32) -> Result<Box<dyn Mechanism>> {
+        let factor = self.draft.schedules.noise.at(step, self.draft.steps);
+        let z = NoiseMultiplier::new(self.noise_multiplier.get() * factor)?;
+        let batch = self.draft.expected_batch as f64;
+        Ok(match self.draft.clipping.adaptive() {
+            Some(rule) => Box::new(AdaptiveGaussian::new(rule, z, batch, key.clone(), step)?),
+            None => Box::new(Gaussian::new(z, batch, key.clone(), step)?),
+        })
+    }
+}
+
+/// The noise multipliers that calibration tries.
+const LEAST_NOISE: f64 = 1e-4;
+const MOST_NOISE: f64 = 1e8;
+
+/// The first `steps` of the steps whose stretches begin and cost as listed; the last stretch has no end.
+fn prefix(events: &[(u64, Event)], steps: u64) -> Event {
+    let ends = events.iter().map(|(start, _)| *start).skip(1).chain([u64::MAX]);
+    let stretch =
+        |((start, event), end): (&(u64, Event), u64)| event.clone().repeated(end.min(steps).saturating_sub(*start));
+    Event::composed(events.iter().zip(ends).map(stretch))
 }
 
 #[cfg(test)]
@@ -223,6 +331,7 @@ mod tests {
             clip_norm: ClipNorm::new(1.0).unwrap(),
             perturbation: None,
             clipping: ClipRule::default(),
+            schedules: Schedules::default(),
             steps: 50,
             delta: Delta::new(1e-5).unwrap(),
             budget: None,
@@ -246,7 +355,7 @@ mod tests {
         let plan = draft.with_noise(NoiseMultiplier::new(1.5).unwrap()).unwrap();
         let steps = plan.affordable_steps().unwrap();
         assert!((2..10_000).contains(&steps), "{steps}");
-        let upper = |n: u32| plan.epsilon(&plan.step_event().unwrap().repeated(u64::from(n))).unwrap().upper();
+        let upper = |n: u32| plan.epsilon(&plan.event_of(n).unwrap()).unwrap().upper();
         assert!(upper(steps) <= 2.0 && upper(steps + 1) > 2.0);
     }
 
@@ -274,16 +383,27 @@ mod tests {
             let plan = Draft { clipping, ..draft() }.with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap();
             plan.epsilon(&plan.event().unwrap()).unwrap()
         };
+        let flat = epsilon(ClipRule::Flat);
         for rule in ClipRule::ALL {
-            assert_eq!(epsilon(rule), epsilon(ClipRule::Flat), "{}", rule.name());
+            if rule.adaptive().is_none() {
+                assert_eq!(epsilon(rule), flat, "{}", rule.name());
+                continue;
+            }
+            // Sum and count are two releases whose noise was split: together the same up to rounding.
+            let off = (epsilon(rule).upper() - flat.upper()).abs();
+            assert!(off <= 1e-9 * flat.upper(), "{}: {off}", rule.name());
         }
     }
 
     #[test]
-    fn a_plan_written_without_a_rule_is_clipped_flat() {
+    fn a_plan_written_without_a_rule_or_schedules_is_clipped_flat_without() {
         let plan = draft().with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap();
         let text = serde_json::to_string(&plan).unwrap();
+        let one = r#"[{"from":0.0,"factor":1.0}]"#;
         let before = text.replace("\"clipping\":\"flat\",", "");
+        assert_ne!(text, before);
+        assert_eq!(serde_json::from_str::<Plan>(&before).unwrap(), plan);
+        let before = text.replace(&format!(r#""schedules":{{"noise":{one},"clip":{one}}},"#), "");
         assert_ne!(text, before);
         assert_eq!(serde_json::from_str::<Plan>(&before).unwrap(), plan);
     }
@@ -298,6 +418,7 @@ mod tests {
             ("\"steps\":50", "\"steps\":0"),
             ("\"steps\":50", "\"stepz\":50"),
             ("\"flat\"", "\"round\""),
+            ("\"from\":0.0", "\"from\":0.5"),
         ] {
             assert!(serde_json::from_str::<Plan>(&text.replace(from, to)).is_err(), "{to}");
         }

@@ -49,6 +49,8 @@ pub enum Role {
     Perturbation = 7,
     /// Directions in which gradients are compared.
     Directions = 8,
+    /// The noise on the number of examples within the clip norm.
+    ClipCount = 9,
 }
 
 impl Key {
@@ -118,6 +120,7 @@ mod tests {
             Role::Order,
             Role::Perturbation,
             Role::Directions,
+            Role::ClipCount,
         ];
         let mut firsts = HashSet::new();
         for role in roles {

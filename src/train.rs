@@ -1,7 +1,7 @@
 //! The training loop.
 
 use crate::checkpoint::{Checkpoint, Fingerprint};
-use crate::clip::{Clip, ClippedSum, Clipping, Symmetry, Unclipped};
+use crate::clip::{Clip, ClipNorm, ClippedSum, Clipping, Symmetry, Unclipped};
 use crate::data::Dataset;
 use crate::grad::{PerExample, Recorded, probe_isolation};
 use crate::kernel::team::awake;
@@ -30,6 +30,8 @@ pub struct Trainer<'a> {
     ledger: Ledger,
     step: u32,
     affordable: u32,
+    /// That of the step to come.
+    clip_norm: ClipNorm,
     /// Whether gradients are clipped and noise is added.
     private: bool,
     /// Of the data, once it is asked for: the records do not change.
@@ -84,9 +86,22 @@ impl<'a> Trainer<'a> {
             return Err(Error::Refused { reason });
         }
         probe_isolation(model, parameters, data.shape(), data.classes().len(), run.engine(), key)?;
-        let (ledger, affordable) = (Ledger::default(), plan.affordable_steps()?);
-        let (step, private, fingerprint) = (0, true, OnceCell::new());
-        Ok(Self { plan, run, key, data, model, parameters, optimizer, ledger, step, affordable, private, fingerprint })
+        let (ledger, affordable, clip_norm) = (Ledger::default(), plan.affordable_steps()?, plan.first_clip_norm()?);
+        Ok(Self {
+            plan,
+            run,
+            key,
+            data,
+            model,
+            parameters,
+            optimizer,
+            ledger,
+            step: 0,
+            affordable,
+            clip_norm,
+            private: true,
+            fingerprint: OnceCell::new(),
+        })
     }
 
     /// The twin of this run that is not private: the same model, batches and kernels, and neither clipping nor noise. What it
@@ -103,8 +118,8 @@ impl<'a> Trainer<'a> {
     /// checkpoint would be taken again with other sums under the same noise.
     ///
     /// # Errors
-    /// When the checkpoint is of another plan, key or other records, when its ledger is not what its steps cost, or when its
-    /// parameters are not those of the model.
+    /// When the checkpoint is of another plan, key or other records, when its ledger is not what its steps cost, when its
+    /// parameters are not those of the model, or when it lacks the clip norm that adaptive clipping has come to.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.plan() != self.plan {
             return Err(Error::Refused {
@@ -120,13 +135,23 @@ impl<'a> Trainer<'a> {
             return Err(Error::Refused { reason });
         }
         // The file could have been changed: what it says was spent must be what its steps cost.
-        let spent = self.plan.step_event()?.repeated(u64::from(checkpoint.step()));
+        let spent = self.plan.event_of(checkpoint.step())?;
         if checkpoint.ledger().event() != spent || checkpoint.step() > self.affordable || checkpoint.key()? != *self.key
         {
             let reason = "the ledger, step and key of the checkpoint are not those of one run of this plan".to_string();
             return Err(Error::Refused { reason });
         }
+        // Its value alone is taken as it stands: whatever it is, the noise is scaled with it.
+        let clip_norm = match (self.plan.draft().clipping.adaptive(), checkpoint.clip_norm()) {
+            (None, None) => self.plan.scheduled_clip_norm(checkpoint.step())?,
+            (Some(_), Some(clip_norm)) => clip_norm,
+            _ => {
+                let reason = "the checkpoint holds a clip norm that its plan has not, or lacks the one its plan needs";
+                return Err(Error::Refused { reason: reason.to_string() });
+            }
+        };
         checkpoint.restore(self.parameters, self.optimizer.as_mut())?;
+        self.clip_norm = clip_norm;
         self.ledger = checkpoint.ledger().clone();
         self.step = checkpoint.step();
         Ok(())
@@ -144,14 +169,10 @@ impl<'a> Trainer<'a> {
 
     fn steps(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<Wish>) -> Result<()> {
         let mut sampler = self.plan.sampler(self.key, self.step)?;
-        let (clip, mut mechanism): (Box<dyn Clip>, Box<dyn Mechanism>) = if self.private {
-            let names: Vec<String> = self.parameters.iter().map(|(name, _)| name).collect();
-            (self.plan.clip(&names), Box::new(self.plan.mechanism(self.key, self.step)?))
-        } else {
-            (Box::new(Unclipped), Box::new(Noiseless::new(self.plan.draft().expected_batch as f64)?))
-        };
+        let names: Vec<String> = self.parameters.iter().map(|(name, _)| name).collect();
 
         while self.step < self.affordable {
+            let (clip, mut mechanism) = self.doors(&names)?;
             let batch = sampler.next_batch();
             let sum = self.clipped(&batch, clip.as_ref())?;
             let clipping = sum.clipping();
@@ -159,6 +180,7 @@ impl<'a> Trainer<'a> {
             let (release, event) = mechanism.release(sum)?;
             self.ledger.record(sampler.amplify(event));
             self.step += 1;
+            self.clip_norm = self.plan.clip_norm_after(self.clip_norm, &release, self.step)?;
             self.optimizer.step(self.parameters, release)?;
 
             let progress = Progress { step: self.step, of: self.affordable, ledger: &self.ledger, clipping };
@@ -170,6 +192,14 @@ impl<'a> Trainer<'a> {
             self.optimizer.finish(self.parameters)?;
         }
         Ok(())
+    }
+
+    /// The doors of the step to come: the rule into the sum of a model with the parameters `names`, and the mechanism out of it.
+    fn doors(&self, names: &[String]) -> Result<(Box<dyn Clip>, Box<dyn Mechanism>)> {
+        if self.private {
+            return Ok((self.plan.clip(self.clip_norm, names), self.plan.mechanism(self.key, self.step)?));
+        }
+        Ok((Box::new(Unclipped), Box::new(Noiseless::new(self.plan.draft().expected_batch as f64)?)))
     }
 
     /// The clipped sum of a batch, whose examples may have been perturbed before.
@@ -202,12 +232,17 @@ impl<'a> Trainer<'a> {
         let rows: Vec<usize> = (0..examples.min(self.data.len())).collect();
         let gradients = Tensor::cat(&self.per_example(&rows)?.instantiated()?, 1)?.to_dtype(DType::F32)?;
         let dim = gradients.dim(1)?;
-        Symmetry::of(&gradients.flatten_all()?.to_vec1()?, dim, self.plan.draft().clip_norm.get(), self.key)
+        Symmetry::of(&gradients.flatten_all()?.to_vec1()?, dim, self.clip_norm.get(), self.key)
     }
 
     /// What has been spent.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The clip norm of the step to come. Under adaptive clipping it was computed from releases, so it may be published.
+    pub fn clip_norm(&self) -> ClipNorm {
+        self.clip_norm
     }
 
     /// Steps done.
@@ -228,7 +263,8 @@ impl<'a> Trainer<'a> {
     pub fn checkpoint(&self, notes: &impl serde::Serialize) -> Result<Checkpoint> {
         let notes =
             serde_json::to_value(notes).map_err(|error| Error::value("notes", error, "something JSON can hold"))?;
-        let (spent, state) = ((&self.ledger, self.step), (self.parameters, self.optimizer.as_ref()));
+        let clip_norm = self.plan.draft().clipping.adaptive().map(|_| self.clip_norm);
+        let (spent, state) = ((&self.ledger, self.step, clip_norm), (self.parameters, self.optimizer.as_ref()));
         Checkpoint::new(self.plan, self.key, self.fingerprint()?, spent, state, notes)
     }
 

@@ -1,6 +1,6 @@
 //! The flags that choose a clipping rule.
 
-use crate::clip::{ClipRule, Stabiliser};
+use crate::clip::{Adaptive, ClipRule, Stabiliser};
 use crate::{Error, Result};
 use clap::ValueEnum;
 
@@ -15,6 +15,15 @@ pub(super) struct ClippingArgs {
     /// r of --clipping psac [default: 0.1].
     #[arg(long, value_name = "R", help_heading = "Privacy")]
     clipping_r: Option<f64>,
+    /// Share of examples that --clipping adaptive keeps within the clip norm [default: 0.5].
+    #[arg(long, value_name = "G", help_heading = "Privacy")]
+    clipping_quantile: Option<f64>,
+    /// How fast --clipping adaptive moves the clip norm [default: 0.2].
+    #[arg(long, value_name = "ETA", help_heading = "Privacy")]
+    clipping_rate: Option<f64>,
+    /// Standard deviation of the noise on the number of examples that --clipping adaptive counts [default: batch size / 20].
+    #[arg(long, value_name = "S", help_heading = "Privacy")]
+    clipping_count_noise: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,12 +40,14 @@ enum RuleName {
     Normalised,
     /// Weight C / (norm + r / (norm + r)).
     Psac,
+    /// Weight min(1, C / norm), C follows a quantile of the norms from --clip-norm on.
+    Adaptive,
 }
 
 impl ClippingArgs {
     /// # Errors
     /// When a constant is out of its range, or given to a rule that has none of its name.
-    pub(super) fn rule(&self) -> Result<ClipRule> {
+    pub(super) fn rule(&self, expected_batch: usize) -> Result<ClipRule> {
         let constant = |flag: &str, value: Option<f64>, default: Stabiliser| {
             value.map_or(Ok(default), |value| Stabiliser::new(flag, value))
         };
@@ -53,14 +64,20 @@ impl ClippingArgs {
             }
             RuleName::Normalised => ClipRule::Normalised,
             RuleName::Psac => ClipRule::Psac { r: constant("--clipping-r", self.clipping_r, Stabiliser::R)? },
+            RuleName::Adaptive => ClipRule::Adaptive(Adaptive::new(
+                self.clipping_quantile.unwrap_or(Adaptive::QUANTILE),
+                self.clipping_rate.unwrap_or(Adaptive::RATE),
+                self.clipping_count_noise.unwrap_or_else(|| Adaptive::count_noise_for(expected_batch)),
+            )?),
         };
-        let (gamma, r) = (("--clipping-gamma", self.clipping_gamma), ("--clipping-r", self.clipping_r));
-        let others = match rule {
-            ClipRule::Automatic { .. } => vec![(r, "psac")],
-            ClipRule::Psac { .. } => vec![(gamma, "automatic")],
-            _ => vec![(gamma, "automatic"), (r, "psac")],
-        };
-        for ((flag, value), owner) in others {
+        let constants = [
+            ("--clipping-gamma", self.clipping_gamma, "automatic"),
+            ("--clipping-r", self.clipping_r, "psac"),
+            ("--clipping-quantile", self.clipping_quantile, "adaptive"),
+            ("--clipping-rate", self.clipping_rate, "adaptive"),
+            ("--clipping-count-noise", self.clipping_count_noise, "adaptive"),
+        ];
+        for (flag, value, owner) in constants.into_iter().filter(|(_, _, owner)| *owner != rule.name()) {
             if let Some(value) = value {
                 let allowed = format!("no value beside --clipping {}; it belongs to --clipping {owner}", rule.name());
                 return Err(Error::value(flag, value, allowed));

@@ -13,6 +13,7 @@ mod datasets;
 mod optimizer;
 mod progress;
 mod report;
+mod schedules;
 mod train;
 mod verify;
 

@@ -5,6 +5,7 @@ use super::config::Flags;
 use super::datasets::{DataArgs, Datasets};
 use super::optimizer::{self, OptimizerArgs};
 use super::progress::Watcher;
+use super::schedules::ScheduleArgs;
 use super::{Ended, Format, note, print};
 use crate::checkpoint::Checkpoint;
 use crate::clip::{ClipNorm, Perturbation};
@@ -56,6 +57,8 @@ pub(super) struct Args {
     perturbation: Option<f64>,
     #[command(flatten)]
     clipping: ClippingArgs,
+    #[command(flatten)]
+    schedules: ScheduleArgs,
     /// Expected records in a batch. Batches are Poisson-sampled: their real sizes vary.
     #[arg(long, value_name = "B", help_heading = "Privacy")]
     batch_size: Option<usize>,
@@ -117,7 +120,7 @@ pub(super) struct Args {
 }
 
 /// Flags that would say nothing of a run without clipping and noise, or keep what it makes.
-const WITHOUT_PRIVACY: [&str; 14] = [
+const WITHOUT_PRIVACY: [&str; 19] = [
     "epsilon",
     "noise_multiplier",
     "delta",
@@ -125,6 +128,11 @@ const WITHOUT_PRIVACY: [&str; 14] = [
     "clipping",
     "clipping_gamma",
     "clipping_r",
+    "clipping_quantile",
+    "clipping_rate",
+    "clipping_count_noise",
+    "noise_schedule",
+    "clip_schedule",
     "perturbation",
     "relation",
     "accountant",
@@ -259,6 +267,7 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
             key: &key,
             data: &data.train,
             ledger: trainer.ledger(),
+            clip_norm: trainer.clip_norm(),
             utility: utility(&model, &data, &parameters, &run)?,
             cost: cost(&journal),
             parameters: &parameters,
@@ -424,7 +433,8 @@ impl Args {
             expected_batch,
             clip_norm: ClipNorm::new(self.clip_norm.unwrap_or(defaults.clip_norm))?,
             perturbation: self.perturbation.map(Perturbation::new).transpose()?,
-            clipping: self.clipping.rule()?,
+            clipping: self.clipping.rule(expected_batch)?,
+            schedules: self.schedules.read()?,
             steps: self.steps(data.len(), expected_batch, defaults.epochs)?,
             delta: Delta::new(self.delta)?,
             budget: self.epsilon()?,

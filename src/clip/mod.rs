@@ -3,6 +3,7 @@
 //! A [`Clip`] proposes weights; [`ClippedSum::new`] is the only way into a sum, and checks them. A [`ClipRule`] names the rule of a
 //! plan.
 
+mod adaptive;
 mod automatic;
 mod flat;
 mod histogram;
@@ -16,6 +17,7 @@ mod sum;
 mod symmetry;
 mod unclipped;
 
+pub use adaptive::Adaptive;
 pub use automatic::Automatic;
 pub use flat::Flat;
 pub use histogram::NormHistogram;
@@ -54,10 +56,15 @@ pub trait Clip: Send + Sync {
 pub struct ClipNorm(f64);
 
 impl ClipNorm {
+    /// The smallest there is.
+    pub(crate) const LEAST: f64 = 1e-20;
+    /// The largest there is.
+    pub(crate) const LARGEST: f64 = 1e20;
+
     /// # Errors
     /// When `value` is outside the limits.
     pub fn new(value: f64) -> Result<Self> {
-        if (1e-20..=1e20).contains(&value) {
+        if (Self::LEAST..=Self::LARGEST).contains(&value) {
             Ok(Self(value))
         } else {
             Err(Error::value("clip norm", value, "a finite number above 0, from 1e-20 to 1e20"))

@@ -1,16 +1,17 @@
 //! The clipping rules of a plan, by name.
 
-use super::{Automatic, Clip, ClipNorm, Flat, PerGroup, Psac, Stabiliser};
+use super::{Adaptive, Automatic, Clip, ClipNorm, Flat, PerGroup, Psac, Stabiliser};
 use serde::{Deserialize, Serialize};
 
 /// How per-example gradients are brought below the clip norm C.
 ///
-/// The cost does not depend on it. The noise is z C for the bound C on the norm with which one example enters the sum, and every
+/// The cost does not depend on it (adaptive clipping splits the noise so that this holds: see [`Adaptive`]). The noise is z C for the bound C on the norm with which one example enters the sum, and every
 /// rule keeps that bound, as [`super::ClippedSum`] checks: adding or removing a record moves the sum by at most C and replacing
 /// one by at most 2C, whatever the weights below the bound are. So one step is the same Gaussian event for all of them. What they
 /// change is where training goes: each has a bias of its own.
 ///
-/// As JSON: `"flat"`, `"per-layer"`, `"per-parameter"`, `{"automatic":{"gamma":0.01}}`, `"normalised"`, `{"psac":{"r":0.1}}`.
+/// As JSON: `"flat"`, `"per-layer"`, `"per-parameter"`, `{"automatic":{"gamma":0.01}}`, `"normalised"`, `{"psac":{"r":0.1}}`,
+/// `{"adaptive":{"quantile":0.5,"rate":0.2,"count_noise":10.0}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ClipRule {
@@ -33,17 +34,20 @@ pub enum ClipRule {
         /// The largest weight is that of gradients of norm sqrt(r) - r.
         r: Stabiliser,
     },
+    /// [`Flat`] at a clip norm that follows a quantile of the norms: [`Adaptive`].
+    Adaptive(Adaptive),
 }
 
 impl ClipRule {
-    /// Every rule, with the constant its authors propose.
-    pub const ALL: [Self; 6] = [
+    /// Every rule, with the constants its authors propose.
+    pub const ALL: [Self; 7] = [
         Self::Flat,
         Self::PerLayer,
         Self::PerParameter,
         Self::Automatic { gamma: Stabiliser::GAMMA },
         Self::Normalised,
         Self::Psac { r: Stabiliser::R },
+        Self::Adaptive(Adaptive::MEDIAN),
     ];
 
     /// The name, as on the command line and in reports.
@@ -55,6 +59,7 @@ impl ClipRule {
             Self::Automatic { .. } => "automatic",
             Self::Normalised => "normalised",
             Self::Psac { .. } => "psac",
+            Self::Adaptive(_) => "adaptive",
         }
     }
 
@@ -68,13 +73,27 @@ impl ClipRule {
             Self::Automatic { gamma } => format!("{name}: weight C / (norm + {})", gamma.get()),
             Self::Normalised => format!("{name}: weight C / norm"),
             Self::Psac { r } => format!("{name}: weight C / (norm + {0} / (norm + {0}))", r.get()),
+            Self::Adaptive(rule) => format!(
+                "{name}: weight min(1, C / norm), C follows the {}-quantile of norms at the rate {} with count noise {}",
+                rule.quantile(),
+                rule.rate(),
+                rule.count_noise()
+            ),
+        }
+    }
+
+    /// The adaptive rule, if it is that one.
+    pub fn adaptive(&self) -> Option<Adaptive> {
+        match self {
+            Self::Adaptive(rule) => Some(*rule),
+            _ => None,
         }
     }
 
     /// The rule at `clip_norm` for a model with the trained parameters `names`.
     pub fn build(&self, clip_norm: ClipNorm, names: &[String]) -> Box<dyn Clip> {
         match *self {
-            Self::Flat => Box::new(Flat::new(clip_norm)),
+            Self::Flat | Self::Adaptive(_) => Box::new(Flat::new(clip_norm)),
             Self::PerLayer => Box::new(PerGroup::layers(clip_norm, names)),
             Self::PerParameter => Box::new(PerGroup::parameters(clip_norm, names)),
             Self::Automatic { gamma } => Box::new(Automatic::new(clip_norm, gamma)),
@@ -100,7 +119,8 @@ mod tests {
                 r#""per-parameter""#,
                 r#"{"automatic":{"gamma":0.01}}"#,
                 r#""normalised""#,
-                r#"{"psac":{"r":0.1}}"#
+                r#"{"psac":{"r":0.1}}"#,
+                r#"{"adaptive":{"quantile":0.5,"rate":0.2,"count_noise":10.0}}"#
             ]
         );
         for (rule, text) in ClipRule::ALL.iter().zip(&written) {
@@ -119,6 +139,10 @@ mod tests {
             (r#"{"automatic":{"gamma":0.1,"r":0.1}}"#, "unknown field `r`"),
             (r#"{"psac":{"r":0.0}}"#, "above 0"),
             (r#"{"psac":{"gamma":0.1}}"#, "unknown field `gamma`"),
+            (r#"{"adaptive":{"quantile":1.5,"rate":0.2,"count_noise":5.0}}"#, "clipping quantile = 1.5"),
+            (r#"{"adaptive":{"quantile":0.5,"rate":0.2,"count_noise":0.0}}"#, "clipping count noise = 0"),
+            (r#"{"adaptive":{"quantile":0.5,"rate":0.2}}"#, "count_noise"),
+            (r#"{"adaptive":{"quantile":0.5,"rate":0.2,"count_noise":5.0,"r":1.0}}"#, "unknown field `r`"),
             (r#""psac""#, "struct variant"),
             (r#""round""#, "unknown variant `round`"),
         ] {

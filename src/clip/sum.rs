@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub struct ClippedSum {
     sum: Vec<Tensor>,
     bound: f64,
+    /// Examples whose norms are all within their bounds; those with a norm that is not finite are not.
+    within: usize,
     clipping: Clipping,
     dtype: DType,
     device: Device,
@@ -100,7 +102,7 @@ impl ClippedSum {
             return Err(Error::Model { reason });
         }
         let mut sum: Option<Vec<Tensor>> = None;
-        let mut clipping = Clipping::default();
+        let (mut clipping, mut within) = (Clipping::default(), 0);
         // Where nothing is bounded there is nothing to measure: the sum gets no private release.
         let unbounded = bounds.iter().all(|bound| *bound == f64::INFINITY);
         let mut add = |parts: Vec<Tensor>| -> Result<()> {
@@ -125,6 +127,8 @@ impl ClippedSum {
             for mut part in gradients.parts()? {
                 let norms = part.norms(&groups)?;
                 check_norms(&norms, part.batch(), count)?;
+                within +=
+                    norms.rows().filter(|norms| norms.iter().zip(&bounds).all(|(norm, bound)| norm <= bound)).count();
                 let weights = checked_weights(clip, &norms, &bounds, &mut clipping)?;
                 add(part.weighted_sum(&Weights::grouped(weights, norms.groups(), groups.clone()))?)?;
             }
@@ -132,7 +136,7 @@ impl ClippedSum {
         let sum = sum.map_or_else(|| parameters.zeros(), Ok)?;
         let bound = together(&bounds);
         let (dtype, device) = (parameters.dtype(), parameters.device().clone());
-        Ok(Self { sum, bound, clipping, dtype, device })
+        Ok(Self { sum, bound, within, clipping, dtype, device })
     }
 
     /// The largest norm one example has in the sum, C.
@@ -143,6 +147,13 @@ impl ClippedSum {
     /// What clipping did. Not private.
     pub fn clipping(&self) -> Clipping {
         self.clipping
+    }
+
+    /// For a mechanism alone: the sum over the examples of +1/2 if the norm is within the bound and -1/2 if not. The norm is the
+    /// upper bound on it that the weight was checked against. Adding or removing one example changes this by 1/2, replacing one by
+    /// at most 1; it is exact.
+    pub(crate) fn centred_count(&self) -> f64 {
+        self.within as f64 - 0.5 * self.clipping.examples as f64
     }
 
     /// Hands the sum to a mechanism: `f(block, elements)` maps the elements in f64, and the results are rounded once to the type
@@ -306,6 +317,22 @@ mod tests {
         let (sum, clipping) = sum_of(&flat, &rows).unwrap();
         assert!(sum.iter().all(|x| x.is_finite()), "{sum:?}");
         assert_eq!((clipping.examples, clipping.dropped), (4, 2));
+    }
+
+    #[test]
+    fn an_example_is_within_the_bound_or_not_and_one_that_is_not_finite_is_not() {
+        let flat = Flat::new(ClipNorm::new(2.0).unwrap());
+        let count = |rows: &[[f32; 3]]| {
+            ClippedSum::new(&parameters(), &flat, std::iter::once(gradients(rows))).unwrap().centred_count()
+        };
+        let (short, long, none) = ([0.0, 1.0, 0.0], [30.0, 0.0, 40.0], [f32::NAN, 0.0, 0.0]);
+        assert_eq!(count(&[short, short, short, long]), 1.0);
+        let all = [short, long, none, short, short];
+        for row in [short, long, none] {
+            let more = count(&[&all[..], &[row]].concat()) - count(&all);
+            assert_eq!(more, if row == short { 0.5 } else { -0.5 }, "{row:?}");
+        }
+        assert_eq!((count(&[none]), count(&[])), (-0.5, 0.0));
     }
 
     #[test]

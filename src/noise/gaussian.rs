@@ -23,9 +23,9 @@ use rayon::prelude::*;
 #[derive(Debug)]
 pub struct Gaussian {
     noise_multiplier: NoiseMultiplier,
-    share: f64,
-    key: Key,
-    step: u32,
+    pub(super) share: f64,
+    pub(super) key: Key,
+    pub(super) step: u32,
 }
 
 impl Gaussian {
@@ -110,7 +110,7 @@ impl Mechanism for Gaussian {
         })?;
         let next = self.step.checked_add(1);
         self.step = next.ok_or_else(|| Error::value("step", self.step, "fewer than 2^32: no noise is used twice"))?;
-        Ok((Release { gradient, deviation: deviation * share }, self.event()))
+        Ok((Release { gradient, deviation: deviation * share, within: None }, self.event()))
     }
 
     fn event(&self) -> Event {

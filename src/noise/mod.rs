@@ -3,9 +3,11 @@
 //! A mechanism asks the sum for its scale, adds noise, and hands the cost back with the release: neither exists without
 //! the other.
 
+mod adaptive;
 mod gaussian;
 mod noiseless;
 
+pub use adaptive::AdaptiveGaussian;
 pub use gaussian::{Gaussian, StandardNormals};
 pub use noiseless::Noiseless;
 
@@ -31,13 +33,20 @@ pub trait Mechanism: Send {
 pub struct Release {
     gradient: Vec<Tensor>,
     deviation: f64,
+    within: Option<f64>,
 }
 
 impl Release {
     /// The standard deviation of the noise in each element: noise multiplier times clip norm over expected batch, and 0 where
-    /// there is none. It follows from the plan and not from the data.
+    /// there is none. It follows from the plan and from earlier releases, not from the data.
     pub fn deviation(&self) -> f64 {
         self.deviation
+    }
+
+    /// The released share of examples whose norm was within the clip norm, where the mechanism releases one. Noise may take it below 0
+    /// and above 1.
+    pub fn within(&self) -> Option<f64> {
+        self.within
     }
 
     /// The released mean gradient, a tensor for each parameter in name order.

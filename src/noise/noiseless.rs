@@ -25,7 +25,7 @@ impl Noiseless {
 impl Mechanism for Noiseless {
     fn release(&mut self, sum: ClippedSum) -> Result<(Release, Event)> {
         let gradient = sum.release(|_, values| in_place(values, |value| self.share * value))?;
-        Ok((Release { gradient, deviation: 0.0 }, self.event()))
+        Ok((Release { gradient, deviation: 0.0, within: None }, self.event()))
     }
 
     fn event(&self) -> Event {

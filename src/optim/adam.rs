@@ -60,10 +60,9 @@ impl BiasCorrection {
     pub const SHARE: f64 = 0.25;
 
     /// What is taken off the mean square, and the least that is left of it; none where nothing is corrected.
-    fn for_noise(self, deviation: f64) -> Option<(f64, f64)> {
-        let variance = deviation * deviation;
+    fn for_noise(self, variance: f64) -> Option<(f64, f64)> {
         match self {
-            _ if deviation == 0.0 => None,
+            _ if variance == 0.0 => None,
             Self::Off => None,
             Self::Scaled => Some((variance, Self::SHARE * variance)),
             Self::Floor(floor) => Some((variance, floor)),
@@ -95,6 +94,8 @@ pub struct Adam {
     steps: u32,
     /// `(2, elements)` for each parameter in name order: means, then mean squares. None before the first step.
     moments: Vec<Tensor>,
+    /// The mean square of the deviation of the noise in the releases, weighted as the mean squares of the gradient are.
+    variance: f64,
 }
 
 impl Adam {
@@ -114,15 +115,23 @@ impl Adam {
         if let BiasCorrection::Floor(floor) = config.bias_correction {
             positive("bias floor", floor)?;
         }
-        Ok(Self { config, decay, factor: 1.0, steps: 0, moments: Vec::new() })
+        Ok(Self { config, decay, factor: 1.0, steps: 0, moments: Vec::new(), variance: 0.0 })
     }
 
-    /// The numbers of step `t`, counted from 1, on a release with noise of this deviation.
-    fn numbers(&self, t: u32, deviation: f64) -> adam::Adam {
+    /// The mean noise variance after step `t` with noise of this deviation: the first moment of s^2, its bias taken off. Noise that
+    /// never changes has its own, to the last bit.
+    fn variance_after(&self, t: u32, deviation: f64) -> f64 {
+        let beta2 = self.config.beta2;
+        let weight = (1.0 - beta2) / (1.0 - beta2.powf(f64::from(t)));
+        if t == 1 { deviation * deviation } else { self.variance + weight * (deviation * deviation - self.variance) }
+    }
+
+    /// The numbers of step `t`, counted from 1, with this mean variance of the noise.
+    fn numbers(&self, t: u32, variance: f64) -> adam::Adam {
         let AdamConfig { learning_rate, beta1, beta2, epsilon, weight_decay, bias_correction } = self.config;
         let start = |beta: f64| 1.0 / (1.0 - beta.powf(f64::from(t)));
         let rate = learning_rate * self.factor;
-        let corrected = bias_correction.for_noise(deviation);
+        let corrected = bias_correction.for_noise(variance);
         let (l2, left) = match self.decay {
             Decay::Gradient => (weight_decay, 1.0),
             Decay::Parameter => (0.0, 1.0 - rate * weight_decay),
@@ -148,11 +157,12 @@ impl Optimizer for Adam {
         if self.moments.is_empty() {
             self.moments = gradient.iter().map(zeros).collect::<Result<_>>()?;
         }
-        let numbers = self.numbers(next, deviation);
+        let variance = self.variance_after(next, deviation);
+        let numbers = self.numbers(next, variance);
         for ((_, variable), (gradient, moments)) in parameters.iter().zip(gradient.iter().zip(&self.moments)) {
             step(&numbers, variable.as_tensor(), gradient, moments)?;
         }
-        self.steps = next;
+        (self.steps, self.variance) = (next, variance);
         Ok(())
     }
 
@@ -161,13 +171,16 @@ impl Optimizer for Adam {
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
-        state::counted("adam.steps", self.steps).into_iter().chain(state::named("moments", &self.moments)).collect()
+        let numbers =
+            state::counted("adam.steps", self.steps).into_iter().chain(state::number("adam.noise", self.variance));
+        numbers.chain(state::named("moments", &self.moments)).collect()
     }
 
     fn restore(&mut self, parameters: &Parameters, state: &dyn Fn(&str) -> Result<Tensor>) -> Result<()> {
         let steps = state::count("adam.steps", state)?;
         let shape = |dims: &[usize]| vec![2, dims.iter().product()];
         self.moments = if steps > 0 { state::of_parameters(parameters, "moments", state, shape)? } else { Vec::new() };
+        self.variance = state::read_number("adam.noise", state)?;
         self.steps = steps;
         Ok(())
     }
@@ -175,4 +188,23 @@ impl Optimizer for Adam {
 
 fn zeros(gradient: &Tensor) -> Result<Tensor> {
     Ok(Tensor::zeros((2, gradient.elem_count()), gradient.dtype(), gradient.device())?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_noise_taken_off_has_the_weights_of_the_squares() {
+        let mut adam = Adam::new(AdamConfig { beta2: 0.9, ..AdamConfig::default() }, Decay::Gradient).unwrap();
+        let (deviations, mut moment) = ([0.5_f64, 0.5, 2.0, 0.1, 0.3], 0.0);
+        for (t, deviation) in (1..).zip(deviations) {
+            adam.variance = adam.variance_after(t, deviation);
+            moment = 0.9 * moment + 0.1 * deviation.powi(2);
+            let mean = moment / (1.0 - 0.9_f64.powi(t as i32));
+            assert!((adam.variance - mean).abs() <= 1e-14 * mean, "step {t}: {} for {mean}", adam.variance);
+            assert!(t > 2 || adam.variance == 0.25, "noise that does not change has its own variance");
+        }
+    }
 }

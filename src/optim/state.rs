@@ -46,3 +46,19 @@ pub(super) fn count(name: &str, state: &dyn Fn(&str) -> Result<Tensor>) -> Resul
     }
     tensor.to_vec1::<u32>()?.first().copied().ok_or_else(|| Error::value(name, "nothing", "a count"))
 }
+
+/// A number as a tensor.
+pub(super) fn number(name: &str, number: f64) -> Option<(String, Tensor)> {
+    let tensor = Tensor::from_vec(vec![number], 1, &Device::Cpu).ok()?;
+    Some((name.to_string(), tensor))
+}
+
+/// The number that [`number`] wrote.
+pub(super) fn read_number(name: &str, state: &dyn Fn(&str) -> Result<Tensor>) -> Result<f64> {
+    let tensor = state(name)?;
+    if tensor.dtype() != DType::F64 || tensor.dims() != [1] {
+        let found = format!("{:?} of shape {:?}", tensor.dtype(), tensor.dims());
+        return Err(Error::value(format!("the optimiser's {name}"), found, "a number: F64 of shape [1]"));
+    }
+    tensor.to_vec1::<f64>()?.first().copied().ok_or_else(|| Error::value(name, "nothing", "a number"))
+}

@@ -77,6 +77,14 @@ fn of_run(privacy: &Privacy, model: &ModelFile, test_data: Option<&str>) -> Vec<
             "If it depended on other records, a record could move the sum by more than the clip norm, and the epsilon would be larger.",
         );
     }
+    if privacy.last_clip_norm.is_some() {
+        assume(
+            "The clip norm follows the noisy number of examples within it. That number is released in every step, and its cost is part \
+             of the epsilon: sum and count together have the noise multiplier stated. So the clip norms may be published."
+                .into(),
+            "Whoever also publishes the exact number, as the share clipped in metrics.csv, tells more than the epsilon allows.",
+        );
+    }
     assume(
         "Noise is Gaussian in floating point; what that leaves open is described in SECURITY.md.".into(),
         "An attacker who sees single bits of released sums may learn more than the epsilon of ideal Gaussian noise allows.",

@@ -48,6 +48,7 @@ fn clipping(rule: ClipRule) -> Option<&'static str> {
         ClipRule::PerLayer | ClipRule::PerParameter => Some(MCMAHAN),
         ClipRule::Automatic { .. } | ClipRule::Normalised => Some(BU),
         ClipRule::Psac { .. } => Some(XIA),
+        ClipRule::Adaptive(_) => Some(ANDREW),
     }
 }
 
@@ -80,6 +81,8 @@ const MCMAHAN: &str = "H. B. McMahan, D. Ramage, K. Talwar, L. Zhang. Learning D
                        2018, arXiv 1710.06963. (clipping by groups of parameters)";
 const BU: &str = "Z. Bu, Y.-X. Wang, S. Zha, G. Karypis. Automatic Clipping: Differentially Private Deep Learning Made Easier and \
                   Stronger. 2022, arXiv 2206.07136. (clipping rule)";
+const ANDREW: &str =
+    "Andrew, Thakkar, McMahan and Ramaswamy (2021): Differentially Private Learning with Adaptive Clipping. NeurIPS.";
 const XIA: &str = "T. Xia et al. Differentially Private Learning with Per-Sample Adaptive Clipping. AAAI 2023, arXiv 2212.00328. \
                    (clipping rule)";
 const CHEN: &str = "X. Chen, Z. S. Wu, M. Hong. Understanding Gradient Clipping in Private SGD: A Geometric Perspective. NeurIPS 2020, \

@@ -180,7 +180,7 @@ fn without_sampling(event: &Event) -> Result<Event, String> {
 mod tests {
     use super::*;
     use crate::clip::{ClipNorm, ClipRule};
-    use crate::plan::{Draft, Unit};
+    use crate::plan::{Draft, Schedules, Unit};
     use dp_accountant::{Delta, NoiseMultiplier, NoiseScale, Relation, SamplingRate};
 
     fn plan(expected_batch: usize, steps: u32, relation: Relation) -> Plan {
@@ -192,6 +192,7 @@ mod tests {
             clip_norm: ClipNorm::new(1.0).unwrap(),
             perturbation: None,
             clipping: ClipRule::Flat,
+            schedules: Schedules::default(),
             steps,
             delta: Delta::new(1e-5).unwrap(),
             budget: None,

@@ -28,7 +28,7 @@ pub use statement::statement;
 pub use twin::Twin;
 pub use verify::{Verified, verify};
 
-use crate::clip::{ClipRule, Perturbation};
+use crate::clip::{ClipNorm, ClipRule, Perturbation};
 use crate::data::{Dataset, Schema};
 use crate::evaluate::Evaluation;
 use crate::journal::Journal;
@@ -112,13 +112,17 @@ pub struct Privacy {
     pub expected_batch: usize,
     /// The clipping rule.
     pub clipping: ClipRule,
-    /// The largest norm of an example in a sum.
+    /// The largest norm of an example in a sum; the plan's clip schedule multiplies it, and adaptive clipping begins with it.
     pub clip_norm: f64,
+    /// What adaptive clipping has made of it after the last step. It was computed from releases, so it may be published.
+    #[serde(default)]
+    pub last_clip_norm: Option<f64>,
     /// The standard deviation of the noise on every example's gradient before the clip, which the cost does not count.
     pub perturbation: Option<f64>,
     /// The mechanism.
     pub mechanism: String,
-    /// Noise standard deviation over clip norm.
+    /// Noise standard deviation over clip norm, of sum and count together under adaptive clipping; the plan's noise schedule
+    /// multiplies it.
     pub noise_multiplier: NoiseMultiplier,
     /// Steps asked for.
     pub steps_asked: u32,
@@ -245,6 +249,8 @@ pub struct Findings<'a> {
     pub data: &'a Dataset,
     /// What was spent.
     pub ledger: &'a Ledger,
+    /// The clip norm after the last step.
+    pub clip_norm: ClipNorm,
     /// What the model is good for.
     pub utility: Utility,
     /// What the run took.
@@ -275,6 +281,7 @@ impl Privacy {
             expected_batch: draft.expected_batch,
             clipping: draft.clipping,
             clip_norm: draft.clip_norm.get(),
+            last_clip_norm: None,
             perturbation: draft.perturbation.map(Perturbation::get),
             mechanism: "gaussian".into(),
             noise_multiplier: plan.noise_multiplier(),
@@ -295,7 +302,8 @@ impl Report {
     /// # Errors
     /// When the accountant refuses the ledger.
     pub fn new(plan: &Plan, found: Findings<'_>) -> Result<Self> {
-        let privacy = Privacy::new(plan, found.ledger, found.key.origin())?;
+        let last_clip_norm = plan.draft().clipping.adaptive().map(|_| found.clip_norm.get());
+        let privacy = Privacy { last_clip_norm, ..Privacy::new(plan, found.ledger, found.key.origin())? };
         let recipe = found.journal.recipe();
         let model = ModelFile {
             architecture: recipe.model.name().into(),

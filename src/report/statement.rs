@@ -53,8 +53,17 @@ pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(size) = p.perturbation {
         line("perturbation", format!("per example before the clip, standard deviation {size} in each coordinate"));
     }
-    line("clipping", format!("per example, {}, clip norm C = {}", p.clipping.description(), p.clip_norm));
-    line("mechanism", format!("{}, noise multiplier {}", capital(&p.mechanism), round(p.noise_multiplier.get())));
+    let last = p.last_clip_norm.map_or_else(String::new, |last| format!(" at first and {} at last", round(last)));
+    line("clipping", format!("per example, {}, clip norm C = {}{last}", p.clipping.description(), p.clip_norm));
+    let schedules = &report.plan.draft().schedules;
+    for (label, schedule) in [("clip schedule", &schedules.clip), ("noise schedule", &schedules.noise)] {
+        if !schedule.is_one() {
+            line(label, format!("{schedule} (share of the steps from which on = factor)"));
+        }
+    }
+    let pair = if p.clipping.adaptive().is_some() { " of sum and count together" } else { "" };
+    let noise = round(p.noise_multiplier.get());
+    line("mechanism", format!("{}, noise multiplier {noise}{pair}", capital(&p.mechanism)));
     line("steps", format!("{} asked, {} done", p.steps_asked, p.steps));
     line("accountant", format!("{} of dp-accountant {}", p.accountant, p.accountant_version));
     line(

@@ -10,7 +10,7 @@ use dpsgd::grad::{Engine, PerExample, Recorded, Weights};
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Flatten, Parameters, Sequential, linear};
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Plan, Unit};
+use dpsgd::plan::{Draft, Plan, Schedules, Unit};
 use dpsgd::report::model_file;
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
@@ -26,6 +26,7 @@ fn plan() -> Plan {
         clip_norm: ClipNorm::new(0.7).unwrap(),
         perturbation: None,
         clipping: ClipRule::default(),
+        schedules: Schedules::default(),
         steps: 4,
         delta: Delta::new(1e-5).unwrap(),
         budget: None,

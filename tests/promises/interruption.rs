@@ -57,6 +57,13 @@ fn so_is_one_with_perturbed_gradients_under_another_rule() {
     is_resumed_bit_for_bit(" --perturbation 0.5 --clipping automatic --symmetry 8");
 }
 
+#[test]
+fn so_is_one_whose_clip_norm_and_noise_change() {
+    is_resumed_bit_for_bit(
+        " --clipping adaptive --clipping-count-noise 300 --clipping-rate 0.001 --noise-schedule 1.2..0.8/4",
+    );
+}
+
 /// What an interrupted run leaves, apart from what it was started with and what it has measured.
 fn kept(directory: &Path) -> Vec<String> {
     entries(directory).into_iter().filter(|name| name != "metrics.csv" && name != "config.toml").collect()
@@ -144,6 +151,7 @@ fn other_flags_do_not_go_on_with_a_run() {
         ("--epsilon 8", &["\"budget\":3.0", "\"budget\":8.0"]),
         ("--delta 1e-6", &["\"delta\":0.00001", "\"delta\":1e-6"]),
         ("--batch-size 6", &["\"expected_batch\":32", "\"expected_batch\":6"]),
+        ("--noise-schedule 0=2", &["\"factor\":1.0", "\"factor\":2.0"]),
         ("--model mlp", &[]),
         ("--learning-rate 0.25", &[]),
         ("--momentum 0.5", &[]),
@@ -251,6 +259,29 @@ fn a_ledger_that_is_not_what_the_steps_cost_is_refused() {
     }
     edited(&path, |_| ());
     ok(here.path(), &format!("{RUN} --quiet --resume --out run"));
+}
+
+#[test]
+fn a_changed_clip_norm_costs_nothing_and_has_to_be_one() {
+    let here = here();
+    let line = format!("{RUN} --clipping adaptive --clipping-count-noise 300 --clipping-rate 0.001 --out run");
+    stopped(&interrupted(here.path(), &line, Duration::from_millis(50)));
+    let path = here.path().join("run/checkpoint");
+    let kept = std::fs::read(&path).unwrap();
+    for (clip_norm, code) in [(Value::from(-1.0), 2), ("much".into(), 2), (Value::Null, 1)] {
+        edited(&path, |state| state["clip_norm"] = clip_norm.clone());
+        let ran = run(here.path(), &format!("{line} --quiet --resume"));
+        assert_eq!(ran.code, Some(code), "{clip_norm}: {}", ran.stderr);
+        std::fs::write(&path, &kept).unwrap();
+    }
+    edited(&path, |state| state["clip_norm"] = 0.125.into());
+    ok(here.path(), &format!("{line} --quiet --resume"));
+    ok(here.path(), "verify run");
+    // Under another rule there is none to change.
+    let line = format!("{RUN} --out flat");
+    stopped(&interrupted(here.path(), &line, Duration::from_millis(50)));
+    edited(&here.path().join("flat/checkpoint"), |state| state["clip_norm"] = 0.125.into());
+    assert_eq!(run(here.path(), &format!("{line} --quiet --resume")).code, Some(1));
 }
 
 #[test]

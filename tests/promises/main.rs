@@ -18,3 +18,4 @@ mod plain_step;
 mod privacy_flow;
 mod published_data;
 mod reports;
+mod schedules;

@@ -9,7 +9,7 @@ use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
 use dpsgd::noise::{Mechanism, Noiseless};
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Plan, Unit};
+use dpsgd::plan::{Draft, Plan, Schedules, Unit};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish, tensors};
@@ -32,6 +32,7 @@ fn draft(records: usize) -> Draft {
         clip_norm: ClipNorm::new(0.7).unwrap(),
         perturbation: None,
         clipping: ClipRule::default(),
+        schedules: Schedules::default(),
         steps: 12,
         delta: Delta::new(1e-5).unwrap(),
         budget: None,
@@ -92,7 +93,7 @@ fn the_plan_costs_before_the_run_what_the_ledger_says_after_it() {
 fn a_run_that_stops_early_pays_for_the_steps_it_took() {
     let plan = draft(40).with_noise(noise(1.3)).unwrap();
     let (ledger, _) = train(&plan, &Run::default(), Architecture::Logistic, 5);
-    assert_eq!(ledger.event(), plan.step_event().unwrap().repeated(5));
+    assert_eq!(ledger.event(), plan.event_of(5).unwrap());
 }
 
 #[test]
