@@ -35,7 +35,7 @@ struct Entry {
     epsilon: f64,
     clipping: Clipping,
     /// Accuracy and loss on the test records, where they were measured.
-    tested: Option<(f64, Option<f64>)>,
+    tested: Option<(Option<f64>, Option<f64>)>,
 }
 
 impl Entry {
@@ -48,7 +48,7 @@ impl Entry {
             examples: clipping.examples,
             clipped_fraction: clipping.clipped_fraction(),
             mean_gradient_norm: clipping.mean_norm(),
-            test_accuracy: tested.map(|(accuracy, _)| accuracy),
+            test_accuracy: tested.and_then(|(accuracy, _)| accuracy),
             test_loss: tested.and_then(|(_, loss)| loss),
             norm_p10: quantile(10),
             norm_p50: quantile(50),

@@ -100,17 +100,17 @@ impl LedgerFile {
         }
     }
 
-    /// Sets `entry` aside, unless it already stands there; `fits` is asked whether the cost of all others leaves room for it.
+    /// Sets `entry` aside, unless it already stands there; `fits` is asked whether what stands there leaves room for it.
     ///
     /// # Errors
     /// When `fits` refuses; then nothing is set aside. When the file cannot be read or written, or is of another relation.
-    pub fn set_aside(&self, relation: Relation, entry: Entry, fits: impl FnOnce(&Event) -> Result<()>) -> Result<()> {
+    pub fn set_aside(&self, relation: Relation, entry: Entry, fits: impl FnOnce(&Entries) -> Result<()>) -> Result<()> {
         let _held = self.hold()?;
         let mut ledger = self.read_under(relation)?;
         if ledger.entries.iter().any(|other| other.id == entry.id) {
             return Ok(());
         }
-        fits(&ledger.without(&entry.id))?;
+        fits(&ledger)?;
         ledger.entries.push(entry);
         self.write(&ledger)
     }
@@ -177,13 +177,16 @@ mod tests {
         Entry { id: id.into(), run: "a test".into(), state: State::SetAside, event: cost(count) }
     }
 
-    fn at_most(most: u64) -> impl Fn(&Event) -> Result<()> {
-        move |others| {
-            let steps = match others {
+    fn at_most(most: u64) -> impl Fn(&Entries) -> Result<()> {
+        move |entries| {
+            let others = entries.without("");
+            let steps = match &others {
                 Event::Repeated { count, .. } => *count,
                 Event::Gaussian { .. } => 1,
-                other if *other == Event::nothing() => 0,
-                other => panic!("{other:?}"),
+                other => {
+                    assert_eq!(*other, Event::nothing());
+                    0
+                }
             };
             if steps < most { Ok(()) } else { Err(Error::Refused { reason: format!("{steps}") }) }
         }
@@ -228,7 +231,9 @@ mod tests {
             let runs: Vec<_> = (0..16)
                 .map(|i| {
                     let ledger = LedgerFile::new(&path);
-                    scope.spawn(move || ledger.set_aside(Relation::AddRemove, entry(&i.to_string(), 1), at_most(5)).is_ok())
+                    scope.spawn(move || {
+                        ledger.set_aside(Relation::AddRemove, entry(&i.to_string(), 1), at_most(5)).is_ok()
+                    })
                 })
                 .collect();
             runs.into_iter().map(|run| usize::from(run.join().unwrap())).sum()

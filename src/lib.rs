@@ -21,6 +21,7 @@
 //! | [`plan`], [`run`], [`recipe`] | what the guarantee depends on, what it does not, what is learnt |
 //! | [`train`], [`evaluate`] | the loop, and what the model is good for |
 //! | [`checkpoint`], [`journal`], [`report`] | what a run leaves behind |
+//! | [`ledger_file`] | what several runs on the same data have spent together |
 //! | [`seed`] | one key, and a stream for every role and step |
 //!
 //! The accountant is a crate of its own, [`dp_accountant`].
@@ -36,7 +37,7 @@
 //! use dpsgd::model::Classifier;
 //! use dpsgd::nn::{Activation, Flatten, Parameters, Sequential, linear};
 //! use dpsgd::optim::{Sgd, SgdConfig};
-//! use dpsgd::plan::{Draft, Schedules, Unit};
+//! use dpsgd::plan::{Draft, Past, Schedules, Unit};
 //! use dpsgd::train::{Trainer, Wish};
 //! use dpsgd::{data::embedded::optdigits, evaluate::accuracy, run::Run, seed::Key};
 //!
@@ -60,6 +61,7 @@
 //!     clip_norm: ClipNorm::new(1.0)?,
 //!     clipping: ClipRule::Flat,
 //!     schedules: Schedules::default(),
+//!     past: Past::default(),
 //!     perturbation: None,
 //!     steps: 60,
 //!     delta: Delta::new(1e-5)?,
@@ -89,6 +91,7 @@ pub mod evaluate;
 pub mod grad;
 pub mod journal;
 mod kernel;
+pub mod ledger_file;
 pub mod model;
 pub mod nn;
 pub mod noise;

@@ -5,8 +5,10 @@
 //! differ.
 
 mod factors;
+mod past;
 
 pub use factors::{Factors, Schedules, Stretch};
+pub use past::{Others, Past};
 
 use crate::clip::{Clip, ClipNorm, ClipRule, Perturbation};
 use crate::noise::{AdaptiveGaussian, Gaussian, Mechanism, Release};
@@ -48,11 +50,14 @@ pub struct Draft {
     /// How noise multiplier and clip norm change over the run.
     #[serde(default)]
     pub schedules: Schedules,
+    /// What was spent on the same data before.
+    #[serde(default, skip_serializing_if = "Past::is_none")]
+    pub past: Past,
     /// How many steps are to be taken.
     pub steps: u32,
     /// The probability with which the epsilon may fail to hold.
     pub delta: Delta,
-    /// An epsilon that must not be exceeded: training stops before the step that would.
+    /// An epsilon that must not be exceeded, by all that shares it: training stops before the step that would.
     pub budget: Option<Epsilon>,
     /// The accountant that states the epsilon, by name.
     pub accountant: String,
@@ -105,12 +110,16 @@ impl Draft {
     pub fn calibrated(mut self, epsilon: Epsilon) -> Result<Plan> {
         self.check()?;
         self.budget = Some(epsilon);
+        self.check_past(epsilon)?;
         let (accountant, steps) = (self.accountant()?, u64::from(self.steps));
         let range = Range::new(self.most_noise(), LEAST_NOISE)?;
         let event = |z: f64| {
             // A noise in the range has events: nothing else can be wrong with it.
             let events = NoiseMultiplier::new(z).map(|z| self.events(z))?;
-            Ok(events.map_or_else(|error| Event::unsupported(error.to_string()), |events| prefix(&events, steps)))
+            Ok(events.map_or_else(
+                |error| Event::unsupported(error.to_string()),
+                |events| self.in_all(prefix(&events, steps)),
+            ))
         };
         let name = "noise multiplier";
         let calibrated = calibrate::parameter(accountant.as_ref(), name, event, range, epsilon, self.delta);
@@ -171,6 +180,27 @@ impl Draft {
         self.accountant().map(|_| ())
     }
 
+    /// What counts against the budget, if the run itself spends `event`.
+    fn in_all(&self, event: Event) -> Event {
+        self.past.together(self.past.and(event))
+    }
+
+    /// Whether what was spent before leaves anything of the budget.
+    fn check_past(&self, budget: Epsilon) -> Result<()> {
+        if self.past.is_none() {
+            return Ok(());
+        }
+        let spent = self.accountant()?.epsilon(&self.in_all(Event::nothing()), self.delta)?.upper();
+        if spent < budget.get() {
+            return Ok(());
+        }
+        let reason = format!(
+            "epsilon {spent} was spent or set aside on these data before, and the budget is {}; raise --epsilon",
+            budget.get()
+        );
+        Err(Error::Refused { reason })
+    }
+
     /// The probability with which a record is in a batch, q = expected batch / records.
     fn sampling_rate(&self) -> Result<SamplingRate> {
         Ok(SamplingRate::new(self.rate())?)
@@ -214,11 +244,20 @@ impl Plan {
         Ok(of_step.map_or_else(Event::nothing, |(_, event)| event))
     }
 
-    /// What the first `steps` steps cost, stretch by stretch in their order. Steps beyond those asked for are as the last of them.
+    /// What the model costs after the first `steps` steps, stretch by stretch in their order, after what the model they start from has
+    /// cost. Steps beyond those asked for are as the last of them.
     ///
     /// # Errors
     /// As [`Plan::step_event`].
     pub fn event_of(&self, steps: u32) -> Result<Event> {
+        Ok(self.draft.past.and(self.steps_event(steps)?))
+    }
+
+    /// What the first `steps` steps alone cost.
+    ///
+    /// # Errors
+    /// As [`Plan::step_event`].
+    pub fn steps_event(&self, steps: u32) -> Result<Event> {
         Ok(prefix(&self.draft.events(self.noise_multiplier)?, u64::from(steps)))
     }
 
@@ -237,13 +276,15 @@ impl Plan {
     pub fn affordable_steps(&self) -> Result<u32> {
         let steps = self.draft.steps;
         let Some(budget) = self.draft.budget else { return Ok(steps) };
+        self.draft.check_past(budget)?;
+        let in_all = |steps: u64, events: &[(u64, Event)]| self.draft.in_all(prefix(events, steps));
         let (accountant, events) = (self.draft.accountant()?, self.draft.events(self.noise_multiplier)?);
-        let all = accountant.epsilon(&prefix(&events, u64::from(steps)), self.draft.delta)?;
+        let all = accountant.epsilon(&in_all(u64::from(steps), &events), self.draft.delta)?;
         if all.upper() <= budget.get() {
             return Ok(steps);
         }
         // A longer prefix holds a shorter one, so its cost is not lower, whatever the noise of its steps.
-        let most = calibrate::steps(accountant.as_ref(), |n| prefix(&events, n), budget, self.draft.delta)?;
+        let most = calibrate::steps(accountant.as_ref(), |n| in_all(n, &events), budget, self.draft.delta)?;
         Ok(u32::try_from(most.value).unwrap_or(u32::MAX).min(steps))
     }
 
@@ -253,6 +294,14 @@ impl Plan {
     /// When the accountant refuses the event.
     pub fn epsilon(&self, event: &Event) -> Result<Bound> {
         Ok(self.draft.accountant()?.epsilon(event, self.draft.delta)?)
+    }
+
+    /// The epsilon that all models sharing the budget have together, if this one has cost `event`.
+    ///
+    /// # Errors
+    /// When the accountant refuses what they cost.
+    pub fn joint_epsilon(&self, event: &Event) -> Result<Bound> {
+        self.epsilon(&self.draft.past.together(event.clone()))
     }
 
     /// The sampler of the plan, about to draw the batch of `step`.
@@ -332,6 +381,7 @@ mod tests {
             perturbation: None,
             clipping: ClipRule::default(),
             schedules: Schedules::default(),
+            past: Past::default(),
             steps: 50,
             delta: Delta::new(1e-5).unwrap(),
             budget: None,

@@ -38,6 +38,8 @@ impl Defaults {
         let (learning_rate, clip_norm) = match model {
             Architecture::Logistic => (1.0, 1.0),
             Architecture::Mlp | Architecture::Cnn => (0.5, 1.0),
+            Architecture::Bag => (2.0, 1.0),
+            Architecture::Lstm | Architecture::Transformer => (0.5, 1.0),
         };
         let sgd = SgdConfig { learning_rate, momentum: 0.9, ..SgdConfig::default() };
         Self { expected_batch, epochs: 20.0, clip_norm, optimizer: Rule::Sgd(sgd).into() }

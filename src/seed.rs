@@ -88,6 +88,24 @@ impl Key {
         self.origin
     }
 
+    /// Another key, whose streams have nothing to do with those of this one: SHA-256 of a label, the key and `purpose`.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"dpsgd derived v1");
+        hash.update(self.bytes);
+        hash.update(purpose);
+        Self { bytes: hash.finalize().into(), origin: self.origin }
+    }
+
+    /// A name that no other has, from the operating system's generator.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub(crate) fn name() -> Result<String> {
+        Ok(crate::checkpoint::hexadecimal(&Self::from_os()?.bytes[..8]))
+    }
+
     /// The stream of `role` at `step`.
     pub fn stream(&self, role: Role, step: u32) -> ChaCha20Rng {
         let mut rng = ChaCha20Rng::from_seed(self.bytes);

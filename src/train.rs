@@ -2,8 +2,8 @@
 
 use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::clip::{Clip, ClipNorm, ClippedSum, Clipping, Symmetry, Unclipped};
-use crate::data::Dataset;
-use crate::grad::{PerExample, Recorded, probe_isolation};
+use crate::data::{Dataset, Domain, Form, Target};
+use crate::grad::{PerExample, Recorded, probe_isolation_of};
 use crate::kernel::team::awake;
 use crate::model::Model;
 use crate::nn::Parameters;
@@ -85,8 +85,10 @@ impl<'a> Trainer<'a> {
             let reason = "the plan has no finite epsilon; raise the noise multiplier".to_string();
             return Err(Error::Refused { reason });
         }
-        probe_isolation(model, parameters, data.shape(), data.classes().len(), run.engine(), key)?;
-        let (ledger, affordable, clip_norm) = (Ledger::default(), plan.affordable_steps()?, plan.first_clip_norm()?);
+        probe_isolation_of(model, parameters, &data.form(), run.engine(), key)?;
+        let mut ledger = Ledger::default();
+        ledger.record(plan.draft().past.model.clone());
+        let (affordable, clip_norm) = (plan.affordable_steps()?, plan.first_clip_norm()?);
         Ok(Self {
             plan,
             run,
@@ -283,13 +285,38 @@ fn describe(plan: &Plan) -> String {
 
 /// The records `rows` as `xs` `(rows, ..record shape)` and `ys` `(rows)`, in the parameters' type and on their device.
 ///
+/// Tokens are u32. Where each token is to be foretold, `ys` `(rows, length)` are the tokens and `xs` those one place before, the
+/// filler before the first.
+///
 /// # Errors
 /// When a row is not in the data.
 pub fn tensors(data: &Dataset, rows: &[usize], parameters: &Parameters) -> Result<(Tensor, Tensor)> {
+    let form = data.form();
+    if let Domain::Tokens { .. } = form.domain {
+        let (mut tokens, mut labels) = (Vec::new(), Vec::new());
+        data.gather_tokens(rows, &mut tokens, &mut labels)?;
+        return token_tensors(&form, tokens, labels, parameters);
+    }
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     data.gather(rows, &mut features, &mut labels)?;
     let shape: Vec<usize> = std::iter::once(rows.len()).chain(data.shape().iter().copied()).collect();
     let xs = Tensor::from_vec(features, shape, &Device::Cpu)?.to_dtype(parameters.dtype())?;
     let ys = Tensor::from_vec(labels, rows.len(), parameters.device())?;
     Ok((xs.to_device(parameters.device())?, ys))
+}
+
+/// Inputs and targets out of the tokens of some records and their classes.
+pub(crate) fn token_tensors(
+    form: &Form,
+    tokens: Vec<u32>,
+    labels: Vec<u32>,
+    parameters: &Parameters,
+) -> Result<(Tensor, Tensor)> {
+    let shape: Vec<usize> = std::iter::once(labels.len()).chain(form.shape.iter().copied()).collect();
+    let xs = Tensor::from_vec(form.inputs(&tokens), shape.as_slice(), parameters.device())?;
+    let ys = match form.target {
+        Target::Class(_) => Tensor::from_vec(labels, shape[0], parameters.device())?,
+        Target::NextToken => Tensor::from_vec(tokens, shape, parameters.device())?,
+    };
+    Ok((xs, ys))
 }

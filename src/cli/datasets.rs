@@ -1,6 +1,6 @@
 //! The flags that say which data to read and how, and the data sets they lead to.
 
-use crate::data::{self, ColumnRule, Dataset, Format, Header, Label, Normalize, Reading, embedded};
+use crate::data::{self, ColumnRule, Dataset, Format, Header, Label, Normalize, Reading, Vocabulary, embedded};
 use crate::seed::{Key, Role};
 use crate::{Error, Result};
 use rand::Rng;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
     /// The training data: `optdigits` or `adult` (embedded), `mnist`, `fashion-mnist` or `cifar-10` (with --data-dir), or a file
-    /// (CSV, LIBSVM, IDX or CIFAR-10, plain or gzip'd).
+    /// (CSV, LIBSVM, IDX, CIFAR-10 or text, plain or gzip'd).
     #[arg(long, default_value = "optdigits", value_name = "NAME|PATH")]
     data: String,
     /// Where the files of a named data set are.
@@ -24,10 +24,10 @@ pub(super) struct DataArgs {
     /// The share of the records to keep out of training and test on, between 0 and 1.
     #[arg(long, value_name = "FRACTION")]
     holdout: Option<f64>,
-    /// The file format, if the first bytes mislead.
-    #[arg(long, value_name = "idx|libsvm|csv|cifar-10")]
+    /// The file format, if the first bytes mislead; `text` is always said.
+    #[arg(long, value_name = "idx|libsvm|csv|cifar-10|text")]
     data_format: Option<Format>,
-    /// CSV: the column of the labels: `last`, `first`, a position from 1, or a name.
+    /// CSV, text: the column of the labels: `last`, `first`, a position from 1, or a name.
     #[arg(long, default_value = "last", value_name = "COLUMN")]
     label: Label,
     /// IDX: the file of the labels, if its name is not that of the images with `labels` for `images`.
@@ -36,16 +36,16 @@ pub(super) struct DataArgs {
     /// IDX: the file of the test labels, likewise.
     #[arg(long, value_name = "PATH", requires = "test_data")]
     test_labels: Option<PathBuf>,
-    /// CSV: whether the first row names the columns.
+    /// CSV, text: whether the first row names the columns.
     #[arg(long, default_value = "auto", value_name = "auto|yes|no")]
     header: Header,
     /// CSV: the names of the columns of a file without a header.
     #[arg(long, value_delimiter = ',', value_name = "A,B,..")]
     column_names: Option<Vec<String>>,
-    /// CSV: the character between cells, or `tab`; found in the first line if absent.
+    /// CSV, text: the character between cells, or `tab`; found in the first line if absent, and `tab` for text.
     #[arg(long, value_parser = data::parse_delimiter, value_name = "CHAR")]
     delimiter: Option<char>,
-    /// CSV: lines to leave out before the table.
+    /// CSV, text: lines to leave out before the table.
     #[arg(long, default_value_t = 0, value_name = "N")]
     skip_lines: usize,
     /// CSV: a cell that stands for a missing value; repeatable. Default: empty, `?` and `NA`.
@@ -73,6 +73,15 @@ pub(super) struct DataArgs {
     /// LIBSVM: the number of features; the largest index seen if absent.
     #[arg(long, value_name = "N")]
     width: Option<usize>,
+    /// Text: the tokens: `bytes`, or a public file of words, one a line.
+    #[arg(long, value_name = "bytes|FILE")]
+    vocabulary: Option<PathBuf>,
+    /// Text: the tokens of a record; longer texts are cut and shorter ones filled up [default: 256 bytes, 64 words].
+    #[arg(long, value_name = "N")]
+    length: Option<usize>,
+    /// Text: foretell each token of one long text without labels, which is cut into records of --length tokens.
+    #[arg(long)]
+    language_model: bool,
     /// The shape of one record, such as 28x28 or 3x32x32.
     #[arg(long, value_parser = shape, value_name = "HxW")]
     shape: Option<Shape>,
@@ -208,6 +217,9 @@ impl DataArgs {
             width: self.width,
             shape: self.shape.clone().map(|Shape(sizes)| sizes),
             on_disk: self.on_disk,
+            vocabulary: self.vocabulary.as_deref().map(Vocabulary::read).transpose()?,
+            length: self.length,
+            language_model: self.language_model,
             ..Reading::default()
         };
         if !self.missing.is_empty() {

@@ -10,7 +10,9 @@ mod completions;
 mod config;
 mod data;
 mod datasets;
+mod ledger;
 mod optimizer;
+mod past;
 mod progress;
 mod report;
 mod schedules;
@@ -48,6 +50,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Ask the accountant: epsilon, delta, or the noise a budget needs.
     Account(account::Args),
+    /// Show a ledger that models on the same data share, and what they cost together.
+    Ledger(ledger::Args),
     /// Look at data before training on them.
     Data(data::Args),
     /// Check a run directory: recompute its epsilon, compare its files.
@@ -93,6 +97,7 @@ fn run() -> anyhow::Result<Ended> {
     match cli.command {
         Command::Train(args) => train::run(*args, Flags::of(&Cli::command(), &matches), cli.format),
         Command::Account(args) => account::run(args, cli.format),
+        Command::Ledger(args) => ledger::run(args, cli.format),
         Command::Data(args) => data::run(args, cli.format),
         Command::Verify(args) => verify::run(args, cli.format),
         Command::Report(args) => report::run(args, cli.format),

@@ -4,17 +4,18 @@ use super::clipping::ClippingArgs;
 use super::config::Flags;
 use super::datasets::{DataArgs, Datasets};
 use super::optimizer::{self, OptimizerArgs};
+use super::past::PastArgs;
 use super::progress::Watcher;
 use super::schedules::ScheduleArgs;
 use super::{Ended, Format, note, print};
 use crate::checkpoint::Checkpoint;
 use crate::clip::{ClipNorm, Perturbation};
-use crate::data::Dataset;
+use crate::data::{Dataset, Domain, Target};
 use crate::evaluate::Evaluation;
 use crate::journal::Journal;
 use crate::model::{Architecture, Classifier};
 use crate::nn::{Parameters, Sequential};
-use crate::plan::{Draft, Plan, Unit};
+use crate::plan::{Draft, Past, Plan, Unit};
 use crate::recipe::{Defaults, Recipe};
 use crate::report::{self, Cost, Findings, Report, RunDirectory, Twin, Utility, model_file};
 use crate::run::{DeviceName, Run};
@@ -68,6 +69,8 @@ pub(super) struct Args {
     /// Steps, instead of passes.
     #[arg(long, value_name = "N", help_heading = "Privacy")]
     steps: Option<u32>,
+    #[command(flatten)]
+    past: PastArgs,
     /// Which data sets are neighbours: add-remove, replace or zero-out.
     #[arg(long, value_name = "RELATION", default_value = "add-remove", help_heading = "Privacy")]
     relation: String,
@@ -79,9 +82,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Privacy")]
     accountant: String,
 
-    /// The architecture: logistic, mlp or cnn.
-    #[arg(long, value_name = "NAME", default_value = "logistic", help_heading = "Learning")]
-    model: Architecture,
+    /// The architecture: logistic, mlp or cnn; for text bag, lstm or transformer [default: logistic; bag; lstm with
+    /// --language-model].
+    #[arg(long, value_name = "NAME", help_heading = "Learning")]
+    model: Option<Architecture>,
     #[command(flatten)]
     optimizer: OptimizerArgs,
 
@@ -120,7 +124,7 @@ pub(super) struct Args {
 }
 
 /// Flags that would say nothing of a run without clipping and noise, or keep what it makes.
-const WITHOUT_PRIVACY: [&str; 19] = [
+const WITHOUT_PRIVACY: [&str; 21] = [
     "epsilon",
     "noise_multiplier",
     "delta",
@@ -131,6 +135,8 @@ const WITHOUT_PRIVACY: [&str; 19] = [
     "clipping_quantile",
     "clipping_rate",
     "clipping_count_noise",
+    "ledger",
+    "extend",
     "noise_schedule",
     "clip_schedule",
     "perturbation",
@@ -164,20 +170,23 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
     let stop = stop_on_signal()?;
     start_threads(args.threads)?;
     let resumed = args.resume_from()?;
-    let key = match (&resumed, args.seed.map(Key::from_seed)) {
+    let before = args.past.read()?;
+    let key = match (&resumed, args.seed.map(|seed| before.key(Key::from_seed(seed)))) {
         (Some((_, checkpoint)), None) => checkpoint.key()?,
         (Some((_, checkpoint)), Some(key)) if key == checkpoint.key()? => key,
         (Some(_), Some(_)) => return Err(Error::value("--seed", "another one", "the seed of the run, or none").into()),
         (None, Some(key)) => key,
-        (None, None) => Key::from_os()?,
+        (None, None) => before.key(Key::from_os()?),
     };
-    let run = args.run();
-    let device = run.device()?;
+    let device = args.run(None).device()?;
     let data = args.data.read(&key)?;
-    let (plan, recipe) = args.plan(&data.train)?;
+    let run = args.run(Some(&data.train));
+    let past = before.past(args.relation()?, resumed.as_ref().map(|(_, checkpoint)| checkpoint.plan()))?;
+    let (plan, recipe) = args.plan(&data.train, past)?;
     resolve(&mut flags, &plan, &recipe, &run);
     let parameters = Parameters::new(key.clone(), DType::F32, &device);
-    let model = args.model.build(data.train.shape(), data.train.classes().len(), parameters.var_builder())?;
+    let model = recipe.model.build_for(&data.train.form(), parameters.var_builder())?;
+    before.load(&recipe, &parameters)?;
     let steps = if args.no_privacy { plan.draft().steps } else { plan.affordable_steps()? };
     let optimizer = recipe.optimizer.build(steps)?;
     let mut trainer = Trainer::new(&plan, &run, &key, &data.train, &model, &parameters, optimizer)?;
@@ -203,8 +212,8 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
             trainer.resume(&checkpoint)?;
             (Some(directory), journal)
         }
-        (None, Some(out)) => (Some(RunDirectory::create(out)?), Journal::new(recipe)),
-        (None, None) => (None, Journal::new(recipe)),
+        (None, Some(out)) => (Some(RunDirectory::create(out)?), Journal::new(recipe.clone())),
+        (None, None) => (None, Journal::new(recipe.clone())),
     };
     if !args.quiet {
         announce(&plan, journal.recipe(), &data.train)?;
@@ -218,6 +227,12 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
         // Whatever happens from the first step on, there is something to go on from.
         directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?;
         directory.keep_config(&flags.to_toml())?;
+    }
+    if let Err(error) = before.set_aside(&plan, &recipe) {
+        directory.iter().try_for_each(RunDirectory::discard)?;
+        return Err(error.into());
+    }
+    if let Some(directory) = &directory {
         let file = directory.metrics_file(&watcher.journal())?;
         watcher = watcher.writing(file);
         if let Some(test) = &data.test {
@@ -236,7 +251,10 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
         });
         match &directory {
             // Nothing was spent: nothing is kept.
-            Some(directory) if trained.is_err() && trainer.step() == 0 => directory.discard()?,
+            Some(directory) if trained.is_err() && trainer.step() == 0 => {
+                before.settle(&plan, 0)?;
+                directory.discard()?;
+            }
             // Budget has been spent: whatever happens from here on, what it bought is on the disk.
             Some(directory) => directory.keep_checkpoint(&trainer.checkpoint(&watcher.journal())?)?,
             None => {}
@@ -246,6 +264,10 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
         }
     };
     let mut journal = watcher.finish();
+    if directory.is_none() {
+        // Nothing is left to go on from.
+        before.settle(&plan, trainer.step())?;
+    }
     trained?;
     if !trainer.is_done() {
         return Ok(interrupted(&trainer, directory.as_ref()));
@@ -277,6 +299,7 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
     if let Some(directory) = &directory {
         directory.keep_config(&flags.to_toml())?;
         directory.keep_results(&report, trainer.ledger(), &model_bytes, &journal)?;
+        before.settle(&plan, trainer.step())?;
     }
     match format {
         Format::Json => print(&report.to_json()?)?,
@@ -374,6 +397,16 @@ const EVALUATIONS: u32 = 10;
 /// More than any machine has use for, and few enough to start.
 const MOST_THREADS: usize = 1024;
 
+/// So many records of a language model that its logits, one for each token at each place, are at most 2^24.
+fn logits_in_memory(data: &Dataset) -> NonZeroUsize {
+    let form = data.form();
+    let (Domain::Tokens { vocabulary }, Target::NextToken) = (form.domain, form.target) else {
+        return NonZeroUsize::MAX;
+    };
+    let records = (1usize << 24) / data.width().saturating_mul(vocabulary).max(1);
+    NonZeroUsize::new(records).unwrap_or(NonZeroUsize::MIN)
+}
+
 fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     let Some(threads) = threads else { return Ok(()) };
     if threads.get() > MOST_THREADS {
@@ -387,11 +420,14 @@ fn start_threads(threads: Option<NonZeroUsize>) -> Result<()> {
 
 fn announce(plan: &Plan, recipe: &Recipe, data: &Dataset) -> Result<()> {
     note(&format!(
-        "{}: {} records of shape {:?}, {} classes; model {}; {} steps of expected batch {}, noise multiplier {:.4}",
+        "{}: {} records of shape {:?}, {}; model {}; {} steps of expected batch {}, noise multiplier {:.4}",
         recipe.data,
         data.len(),
         data.shape(),
-        data.classes().len(),
+        match data.form().target {
+            Target::Class(classes) => format!("{classes} classes"),
+            Target::NextToken => "each token to be foretold".into(),
+        },
         recipe.model.name(),
         plan.affordable_steps()?,
         plan.draft().expected_batch,
@@ -413,18 +449,21 @@ impl Args {
         }
     }
 
-    fn run(&self) -> Run {
+    /// `data` is there when it is known how large a record is.
+    fn run(&self, data: Option<&Dataset>) -> Run {
         let device = match self.device {
             DeviceArg::Cpu => DeviceName::Cpu,
             DeviceArg::Cuda => DeviceName::Cuda,
             DeviceArg::Metal => DeviceName::Metal,
         };
         let default = Run::default();
-        Run { device, physical_batch: self.physical_batch.unwrap_or(default.physical_batch), ..default }
+        let usual = || data.map_or(default.physical_batch, |data| default.physical_batch.min(logits_in_memory(data)));
+        Run { device, physical_batch: self.physical_batch.unwrap_or_else(usual), ..default }
     }
 
-    fn plan(&self, data: &Dataset) -> Result<(Plan, Recipe)> {
-        let defaults = Defaults::new(self.model, data.len());
+    fn plan(&self, data: &Dataset, past: Past) -> Result<(Plan, Recipe)> {
+        let model = self.model.unwrap_or_else(|| Architecture::usual(&data.form()));
+        let defaults = Defaults::new(model, data.len());
         let expected_batch = self.batch_size.unwrap_or(defaults.expected_batch);
         let draft = Draft {
             unit: Unit::Record,
@@ -435,6 +474,7 @@ impl Args {
             perturbation: self.perturbation.map(Perturbation::new).transpose()?,
             clipping: self.clipping.rule(expected_batch)?,
             schedules: self.schedules.read()?,
+            past,
             steps: self.steps(data.len(), expected_batch, defaults.epochs)?,
             delta: Delta::new(self.delta)?,
             budget: self.epsilon()?,
@@ -450,7 +490,7 @@ impl Args {
             }
         };
         let optimizer = self.optimizer.config(defaults.optimizer, self.no_privacy)?;
-        Ok((plan, Recipe { data: data.name().to_string(), model: self.model, optimizer }))
+        Ok((plan, Recipe { data: data.name().to_string(), model, optimizer }))
     }
 
     fn epsilon(&self) -> Result<Option<Epsilon>> {

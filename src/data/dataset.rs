@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::form::{Domain, Form, Target};
 use super::reading::Normalize;
 use super::schema::Schema;
 use super::store::Store;
@@ -12,7 +13,7 @@ use crate::{Error, Place, Result};
 /// Labelled records of one shape, in memory or, with [`Reading::on_disk`](super::Reading::on_disk), in their file.
 ///
 /// One record is the unit of privacy. A dataset has at least one record, one feature and two classes, all its values
-/// are finite and every label is the number of a class. It is read from a file with [`read`](super::read) or
+/// are finite and every label is the number of a class; texts for a language model have no classes, and labels of zero. It is read from a file with [`read`](super::read) or
 /// [`read_like`](super::read_like), taken from [`embedded`](super::embedded) or made with [`Dataset::from_dense`].
 #[derive(Debug, Clone)]
 pub struct Dataset {
@@ -73,7 +74,9 @@ impl Dataset {
         mut notes: Vec<String>,
         schema: Schema,
     ) -> Result<Self> {
-        if let Some((found, expected)) = lack(labels.len(), schema.width(), schema.classes().len()) {
+        // A language model needs no classes.
+        let classes = if schema.is_of_windows() { 2 } else { schema.classes().len() };
+        if let Some((found, expected)) = lack(labels.len(), schema.width(), classes) {
             return Err(Error::data(place, found, expected));
         }
         let values = values.into();
@@ -110,6 +113,19 @@ impl Dataset {
         self.schema.width()
     }
 
+    /// What its records are and what is to be said of them: what a model for them must know.
+    pub fn form(&self) -> Form {
+        let domain = match self.values.tokens() {
+            Some(tokens) => Domain::Tokens { vocabulary: tokens.vocabulary() },
+            _ => Domain::Numbers,
+        };
+        let target = match self.schema.is_of_windows() {
+            true => Target::NextToken,
+            false => Target::Class(self.classes().len()),
+        };
+        Form { shape: self.shape().to_vec(), domain, target }
+    }
+
     /// The names of the classes; a label is an index into them.
     pub fn classes(&self) -> &[String] {
         self.schema.classes()
@@ -130,7 +146,8 @@ impl Dataset {
         &self.schema
     }
 
-    /// Replaces `features` by the named records, row-major `[rows.len(), width]`, and `labels` by their classes.
+    /// Replaces `features` by the named records, row-major `[rows.len(), width]`, and `labels` by their classes. Token ids come
+    /// as the numbers they are; [`gather_tokens`](Self::gather_tokens) has them as integers.
     ///
     /// A record may be named several times, and no record at all gives an empty batch.
     ///
@@ -161,6 +178,23 @@ impl Dataset {
     /// Bytes of memory that values and labels take.
     pub fn bytes(&self) -> usize {
         self.values.bytes() + size_of_val(&self.labels[..])
+    }
+
+    /// Replaces `tokens` by the token ids of the named records, row-major `[rows.len(), width]`, and `labels` by their classes.
+    ///
+    /// # Errors
+    ///
+    /// When a row does not exist or the records are numbers.
+    pub fn gather_tokens(&self, rows: &[usize], tokens: &mut Vec<u32>, labels: &mut Vec<u32>) -> Result<()> {
+        self.check_rows(rows)?;
+        let Some(stored) = self.values.tokens() else {
+            return Err(Error::value("records", format!("numbers of shape {:?}", self.shape()), "tokens"));
+        };
+        tokens.clear();
+        rows.iter().for_each(|&row| tokens.extend(stored.record(row, self.width())));
+        labels.clear();
+        labels.extend(rows.iter().map(|&row| self.labels[row]));
+        Ok(())
     }
 
     /// The named records as a dataset of their own, with the same schema, and the same notes but for the number of records.
@@ -194,8 +228,11 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// When the product of `shape` is not the [`width`](Self::width).
+    /// When the product of `shape` is not the [`width`](Self::width), or the records are tokens.
     pub fn reshape(mut self, shape: &[usize]) -> Result<Self> {
+        if self.values.tokens().is_some() && shape != self.shape() {
+            return Err(Error::value("shape", format!("{shape:?}"), format!("{:?}, as tokens have", self.shape())));
+        }
         if product(shape)? != self.width() {
             let allowed = format!("a shape of {} values, as {:?} has", self.width(), self.shape());
             return Err(Error::value("shape", format!("{shape:?}"), allowed));
@@ -243,7 +280,9 @@ fn stem(place: &Place) -> String {
     let name = place.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     match name.rsplit_once('.') {
-        Some((stem, "csv" | "tsv" | "txt" | "data" | "libsvm" | "svm" | "idx" | "bin")) if !stem.is_empty() => {
+        Some((stem, "csv" | "tsv" | "txt" | "tokens" | "data" | "libsvm" | "svm" | "idx" | "bin"))
+            if !stem.is_empty() =>
+        {
             stem.to_owned()
         }
         _ => name.to_owned(),

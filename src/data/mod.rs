@@ -1,7 +1,7 @@
 //! Datasets: labelled records and the files they are read from.
 //!
 //! ```text
-//! file -> source (unpack) -> sniff (which format) -> idx | libsvm | csv | cifar -> Dataset (values + labels + notes + Schema)
+//! file -> source (unpack) -> sniff (which format) -> idx | libsvm | csv | cifar | text -> Dataset (values + labels + notes + Schema)
 //! Reading: what is declared, so public.          Schema: what a second file must be read with.
 //! ```
 //!
@@ -27,6 +27,7 @@ mod csv;
 mod dataset;
 pub mod embedded;
 mod foreign;
+mod form;
 mod idx;
 mod inspection;
 mod label;
@@ -44,7 +45,10 @@ mod sniff;
 mod source;
 mod store;
 mod suggest;
+mod text;
+mod tokens;
 mod values;
+mod vocabulary;
 mod watched;
 mod width;
 
@@ -56,6 +60,7 @@ use std::path::Path;
 
 pub use cifar::{Cifar10, read_cifar10};
 pub use dataset::Dataset;
+pub use form::{Domain, Form, Target};
 pub use inspection::{ColumnInspection, FirstRecord, Inspection};
 pub use label::Label;
 pub use reading::{Format, Header, Normalize, Reading, parse_delimiter};
@@ -63,6 +68,7 @@ pub use rules::{ColumnRule, RangeRule, Treatment};
 pub use schema::Schema;
 use source::Source;
 pub use suggest::Suggestion;
+pub use vocabulary::Vocabulary;
 
 use crate::{Error, Result};
 
@@ -87,6 +93,7 @@ pub fn read(path: &Path, reading: &Reading) -> Result<Dataset> {
         Format::Libsvm => libsvm::read(source, reading),
         Format::Csv => csv::read(source, reading),
         Format::Cifar10 => cifar::read(vec![source], reading),
+        Format::Text => text::read(source, reading),
     }
 }
 
@@ -122,6 +129,9 @@ fn like(path: &Path, labels: Option<&Path>, schema: &Schema, on_disk: bool) -> R
         return Err(Error::value("labels", labels.display(), "only with the format idx"));
     }
     let source = open(path, on_disk)?;
+    if let Some(text) = schema.text() {
+        return text::read_like(source, schema, text);
+    }
     match (schema.format(), schema.table()) {
         (Some(Format::Idx), _) => idx::read_like(source, labels, schema),
         (Some(Format::Libsvm), _) => libsvm::read_like(source, schema),

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::label::Label;
 use super::rules::{ColumnRule, RangeRule};
+use super::text;
+use super::vocabulary::Vocabulary;
 use super::width::{MAX_WIDTH, product};
 use crate::{Error, Result};
 
@@ -49,6 +51,12 @@ pub struct Reading {
     /// The values are the same. The file must not change meanwhile: if it does, [`Dataset::gather`](super::Dataset::gather)
     /// refuses.
     pub on_disk: bool,
+    /// Text: which tokens there are; public.
+    pub vocabulary: Option<Vocabulary>,
+    /// Text: how many tokens a record has, a public constant; 256 bytes or 64 words if absent.
+    pub length: Option<usize>,
+    /// Text: whether the file is one long text, cut into records whose tokens are to be foretold, and not lines with labels.
+    pub language_model: bool,
 }
 
 impl Default for Reading {
@@ -69,6 +77,9 @@ impl Default for Reading {
             width: None,
             shape: None,
             on_disk: false,
+            vocabulary: None,
+            length: None,
+            language_model: false,
         }
     }
 }
@@ -108,14 +119,18 @@ impl Reading {
     /// Refuses what is declared but means nothing for `format`: it would otherwise be ignored in silence.
     pub(super) fn check_applies_to(&self, format: Format) -> Result<()> {
         let csv = format == Format::Csv;
+        let table = csv || format == Format::Text;
         let unused = [
-            ("label", self.label != Label::Last && !csv, Format::Csv),
-            ("header", self.header != Header::Auto && !csv, Format::Csv),
+            ("label", self.label != Label::Last && !table, Format::Csv),
+            ("header", self.header != Header::Auto && !table, Format::Csv),
             ("column_names", self.names.is_some() && !csv, Format::Csv),
-            ("delimiter", self.delimiter.is_some() && !csv, Format::Csv),
-            ("skip_lines", self.skip_lines > 0 && !csv, Format::Csv),
+            ("delimiter", self.delimiter.is_some() && !table, Format::Csv),
+            ("skip_lines", self.skip_lines > 0 && !table, Format::Csv),
             ("columns", !self.columns.is_empty() && !csv, Format::Csv),
             ("labels", self.labels.is_some() && format != Format::Idx, Format::Idx),
+            ("vocabulary", self.vocabulary.is_some() && format != Format::Text, Format::Text),
+            ("length", self.length.is_some() && format != Format::Text, Format::Text),
+            ("language_model", self.language_model && format != Format::Text, Format::Text),
         ];
         match unused.into_iter().find(|&(_, declared, _)| declared) {
             Some((name, _, only)) => {
@@ -126,7 +141,10 @@ impl Reading {
                 };
                 Err(Error::value(name, value, format!("only with the format {only}; this file is {format}")))
             }
-            None => Ok(()),
+            None => match text::declared_in_vain(self).filter(|_| format == Format::Text) {
+                Some((name, value)) => Err(Error::value(name, value, "nothing: texts are tokens and no numbers")),
+                None => Ok(()),
+            },
         }
     }
 }
@@ -144,6 +162,8 @@ pub enum Format {
     /// The binary format of CIFAR-10: a class number and 3 x 32 x 32 bytes, record after record.
     #[serde(rename = "cifar-10")]
     Cifar10,
+    /// Lines of a label and a text, or one long text.
+    Text,
 }
 
 /// Whether the first row of a CSV file names the columns.
@@ -192,7 +212,7 @@ macro_rules! words {
     };
 }
 
-words!(Format, "format", "idx" => Idx, "libsvm" => Libsvm, "csv" => Csv, "cifar-10" => Cifar10);
+words!(Format, "format", "idx" => Idx, "libsvm" => Libsvm, "csv" => Csv, "cifar-10" => Cifar10, "text" => Text);
 words!(Header, "header", "auto" => Auto, "yes" => Yes, "no" => No);
 words!(Normalize, "normalize", "none" => None, "record" => Record);
 
@@ -228,7 +248,7 @@ mod tests {
         assert_eq!("YES".parse::<Header>().unwrap(), Header::Yes);
         assert_eq!("record".parse::<Normalize>().unwrap().to_string(), "record");
         let message = "arff".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(message, "format = arff: allowed is idx, libsvm, csv, cifar-10");
+        assert_eq!(message, "format = arff: allowed is idx, libsvm, csv, cifar-10, text");
     }
 
     #[test]

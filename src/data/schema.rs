@@ -6,6 +6,7 @@ use super::cifar;
 use super::range::Scale;
 use super::reading::{Format, Normalize, is_delimiter};
 use super::rules::repeated;
+use super::text::Text;
 use super::width::product;
 use crate::{Error, Result};
 
@@ -27,6 +28,8 @@ pub struct Schema {
     normalize: Normalize,
     #[serde(default)]
     table: Option<Table>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<Text>,
 }
 
 /// The type of the elements of an IDX file.
@@ -88,7 +91,16 @@ impl Kind {
 impl Schema {
     /// The schema of records that come from no file.
     pub(super) fn in_memory(shape: Vec<usize>, classes: Vec<String>) -> Self {
-        Self { format: None, shape, classes, element: None, range: None, normalize: Normalize::None, table: None }
+        Self {
+            format: None,
+            shape,
+            classes,
+            element: None,
+            range: None,
+            normalize: Normalize::None,
+            table: None,
+            text: None,
+        }
     }
 
     /// The schema of a LIBSVM file, or the start of another format's.
@@ -110,6 +122,11 @@ impl Schema {
     /// The same with the layout of a CSV file.
     pub(super) fn with_table(self, table: Table) -> Self {
         Self { table: Some(table), ..self }
+    }
+
+    /// The same with the tokens of a text file.
+    pub(super) fn with_text(self, text: Text) -> Self {
+        Self { text: Some(text), ..self }
     }
 
     /// The format of the file; `None` if the records were made in memory.
@@ -171,6 +188,15 @@ impl Schema {
         self.table.as_ref()
     }
 
+    pub(super) fn text(&self) -> Option<&Text> {
+        self.text.as_ref()
+    }
+
+    /// Whether records are texts whose tokens are to be foretold, and there are no classes.
+    pub(super) fn is_of_windows(&self) -> bool {
+        self.text.as_ref().is_some_and(|text| text.layout.is_none())
+    }
+
     /// Replaces the shape by one of the same product.
     pub(super) fn set_shape(&mut self, shape: Vec<usize>) {
         self.shape = shape;
@@ -183,7 +209,10 @@ impl Schema {
         if width == 0 {
             return refuse(format!("shape {:?}", self.shape), "a shape without zeros");
         }
-        if self.classes.len() < 2 {
+        if self.is_of_windows() != self.classes.is_empty() {
+            return refuse(format!("{} class(es)", self.classes.len()), "classes, but for a language model");
+        }
+        if self.classes.len() < 2 && !self.is_of_windows() {
             return refuse(format!("{} class(es)", self.classes.len()), "at least two classes");
         }
         if let Some(name) = repeated(&self.classes) {
@@ -199,6 +228,10 @@ impl Schema {
         if (self.format == Some(Format::Idx)) != self.element.is_some() {
             return refuse("an element type".into(), "an element type for IDX files and for no others");
         }
+        if (self.format == Some(Format::Text)) != self.text.is_some() {
+            return refuse("a vocabulary".into(), "a vocabulary for text files and for no others");
+        }
+        self.text.as_ref().map_or(Ok(()), |text| text.check(&self.shape))?;
         self.table.as_ref().map_or(Ok(()), |table| table.check(width))
     }
 }

@@ -1,6 +1,7 @@
 //! Where the values of a dataset are: in memory, or still in their file.
 
 use super::on_disk::OnDisk;
+use super::tokens::Tokens;
 use super::values::Values;
 use crate::Result;
 
@@ -31,6 +32,14 @@ impl Store {
         match self {
             Self::Memory(values) => values.records(width),
             Self::Disk(records) => Some(records.len()),
+        }
+    }
+
+    /// The token ids, where the records are texts.
+    pub(super) fn tokens(&self) -> Option<&Tokens> {
+        match self {
+            Self::Memory(Values::Tokens(tokens)) => Some(tokens),
+            _ => None,
         }
     }
 

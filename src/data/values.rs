@@ -1,4 +1,6 @@
-//! How the numbers of a dataset lie in memory: bytes, floats, or only what differs from a fill value.
+//! How the values of a dataset lie in memory: bytes, floats, only what differs from a fill value, or tokens.
+
+use super::tokens::Tokens;
 
 /// The records' values, row-major; the width of a record is kept by the owner.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,6 +11,8 @@ pub(super) enum Values {
     Dense(Vec<f32>),
     /// Only the values that differ from `Sparse::fill`.
     Sparse(Sparse),
+    /// Token ids.
+    Tokens(Tokens),
 }
 
 /// Compressed sparse rows. Row `i` holds the entries `starts[i]..starts[i + 1]`.
@@ -59,6 +63,7 @@ impl Values {
             Self::Bytes { bytes, .. } => bytes.len(),
             Self::Dense(values) => values.len(),
             Self::Sparse(sparse) => return Some(sparse.starts.len() - 1),
+            Self::Tokens(tokens) => return Some(tokens.records()),
         };
         (width > 0 && count.is_multiple_of(width)).then(|| count / width)
     }
@@ -71,6 +76,7 @@ impl Values {
             Self::Sparse(sparse) => {
                 size_of_val(&sparse.starts[..]) + size_of_val(&sparse.columns[..]) + size_of_val(&sparse.values[..])
             }
+            Self::Tokens(tokens) => tokens.bytes(),
         }
     }
 
@@ -87,6 +93,8 @@ impl Values {
                 let record = &mut out[start..];
                 sparse.row(row).for_each(|(column, value)| record[column as usize] = value);
             }
+            // Ids are below 2^24, so that a float holds them.
+            Self::Tokens(tokens) => out.extend(tokens.record(row, width).map(|id| id as f32)),
         }
     }
 
@@ -108,6 +116,7 @@ impl Values {
                 }
                 Self::Sparse(selected)
             }
+            Self::Tokens(tokens) => Self::Tokens(tokens.select(rows)),
         }
     }
 }
@@ -117,17 +126,20 @@ mod tests {
     use super::*;
 
     /// Three records of two values, (0, 1), (2, 0), (0, 0), in each kind of storage.
-    fn all_kinds() -> [Values; 3] {
+    fn all_kinds() -> [Values; 4] {
         let mut sparse = Sparse::new(0.0);
         for record in [[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]] {
             (0u32..).zip(record).for_each(|(column, value)| sparse.push(column, value));
             sparse.end_row();
         }
         let table = Box::new(std::array::from_fn(|byte| byte as f32));
+        let mut tokens = Tokens::new(4);
+        [[0, 1], [2, 0], [0, 0]].iter().for_each(|record| tokens.push(record));
         [
             Values::Bytes { bytes: vec![0, 1, 2, 0, 0, 0], table },
             Values::Dense(vec![0.0, 1.0, 2.0, 0.0, 0.0, 0.0]),
             Values::Sparse(sparse),
+            Values::Tokens(tokens),
         ]
     }
 

@@ -17,7 +17,7 @@ mod tied;
 mod weight;
 
 pub use naive::one_example_at_a_time;
-pub use probe::probe_isolation;
+pub use probe::{probe_isolation, probe_isolation_of};
 pub use recorded::{Recorded, Written};
 pub use tape::{Engine, Kernels, Route, Tape};
 

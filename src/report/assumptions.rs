@@ -1,6 +1,6 @@
 //! What must hold for the guarantee to hold, and what follows if it does not.
 
-use super::{ModelFile, Privacy, Report};
+use super::{ModelFile, Privacy, Report, Utility};
 use crate::data::Dataset;
 use crate::seed::Origin;
 
@@ -13,14 +13,14 @@ pub(super) struct Assumption {
 }
 
 /// The assumptions of a report, those about the data last.
-pub(super) fn all(privacy: &Privacy, model: &ModelFile, data: &Dataset, test_data: Option<&str>) -> Vec<String> {
-    let own = of_run(privacy, model, test_data).into_iter().map(|assumption| assumption.text);
+pub(super) fn all(privacy: &Privacy, model: &ModelFile, data: &Dataset, utility: &Utility) -> Vec<String> {
+    let own = of_run(privacy, model, utility).into_iter().map(|assumption| assumption.text);
     own.chain(data.notes().iter().cloned()).collect()
 }
 
 /// The assumptions that a report states, each with its consequence.
 pub(super) fn with_consequences(report: &Report) -> Vec<Assumption> {
-    let mut own = of_run(&report.privacy, &report.model, report.utility.test_data.as_deref());
+    let mut own = of_run(&report.privacy, &report.model, &report.utility);
     let of_data = |text: &String| Assumption { text: text.clone(), otherwise: OF_DATA };
     let find = |text: &String| match own.iter().position(|assumption| assumption.text == *text) {
         Some(place) => own.swap_remove(place),
@@ -34,7 +34,7 @@ const OF_DATA: &str = "Whatever was found in the data rather than declared is no
                        by looking at the data is not either.";
 
 /// What is assumed apart from the reading of the data.
-fn of_run(privacy: &Privacy, model: &ModelFile, test_data: Option<&str>) -> Vec<Assumption> {
+fn of_run(privacy: &Privacy, model: &ModelFile, utility: &Utility) -> Vec<Assumption> {
     let mut list = Vec::new();
     let mut assume = |text: String, otherwise| list.push(Assumption { text, otherwise });
     assume(
@@ -107,9 +107,10 @@ fn of_run(privacy: &Privacy, model: &ModelFile, test_data: Option<&str>) -> Vec<
             "The model is of no use; another run costs another epsilon.",
         );
     }
-    if let Some(test_data) = test_data {
+    if let Some(test_data) = &utility.test_data {
+        let measure = if utility.test_perplexity.is_some() { "perplexity" } else { "accuracy" };
         assume(
-            format!("The test accuracy was measured on {test_data} and is not private with respect to those records."),
+            format!("The test {measure} was measured on {test_data} and is not private with respect to those records."),
             "Publishing it tells something about the test records that no epsilon bounds; the training records are not touched.",
         );
     }

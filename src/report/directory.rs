@@ -127,7 +127,9 @@ impl RunDirectory {
     pub fn discard(&self) -> Result<()> {
         for name in [CHECKPOINT, CONFIG, METRICS] {
             let path = self.path.join(name);
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            if path.exists() {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
         }
         self.kept.set(false);
         Ok(())

@@ -180,7 +180,7 @@ fn without_sampling(event: &Event) -> Result<Event, String> {
 mod tests {
     use super::*;
     use crate::clip::{ClipNorm, ClipRule};
-    use crate::plan::{Draft, Schedules, Unit};
+    use crate::plan::{Draft, Past, Schedules, Unit};
     use dp_accountant::{Delta, NoiseMultiplier, NoiseScale, Relation, SamplingRate};
 
     fn plan(expected_batch: usize, steps: u32, relation: Relation) -> Plan {
@@ -193,6 +193,7 @@ mod tests {
             perturbation: None,
             clipping: ClipRule::Flat,
             schedules: Schedules::default(),
+            past: Past::default(),
             steps,
             delta: Delta::new(1e-5).unwrap(),
             budget: None,

@@ -38,7 +38,7 @@ use crate::recipe::Recipe;
 use crate::run::Run;
 use crate::seed::{Key, Origin};
 use crate::{Error, Result};
-use dp_accountant::{Bound, Delta, Epsilon, Ledger, NoiseMultiplier, Relation};
+use dp_accountant::{Bound, Delta, Epsilon, Event, Ledger, NoiseMultiplier, Relation};
 use serde::{Deserialize, Serialize};
 
 /// Everything a finished run states. Its JSON is `report.json`.
@@ -98,6 +98,12 @@ pub struct Privacy {
     pub delta: Delta,
     /// The epsilon that was not to be exceeded.
     pub budget: Option<Epsilon>,
+    /// What the model had cost that the run started from; part of the epsilon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<Interval>,
+    /// What all models of the ledger cost together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joint: Option<Joint>,
     /// What one unit of privacy is.
     pub unit: crate::plan::Unit,
     /// Which data sets are neighbours.
@@ -140,13 +146,25 @@ pub struct Privacy {
     pub guarantees: Vec<Guarantee>,
 }
 
+/// What the models that share a ledger cost together, as it was when the run entered the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Joint {
+    /// The epsilon of whoever sees all of them.
+    pub epsilon: Interval,
+    /// How many there are beside this one.
+    pub others: usize,
+}
+
 /// What the model is good for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Utility {
     /// The share of test records classified rightly.
     pub test_accuracy: Option<f64>,
-    /// Their mean cross-entropy in nats, if it is finite.
+    /// Their mean cross-entropy in nats, if it is finite; for language models that of a token.
     pub test_loss: Option<f64>,
+    /// For language models: e to the power of that, the number of equally likely tokens that would be as hard to foretell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_perplexity: Option<f64>,
     /// How many test records.
     pub test_records: Option<usize>,
     /// Where they came from.
@@ -175,8 +193,9 @@ impl Utility {
             names.zip(counts).map(|(class, (records, right))| ClassResult { class, records, right }).collect()
         });
         Self {
-            test_accuracy: tested.map(|(evaluation, _)| evaluation.accuracy()),
+            test_accuracy: tested.and_then(|(evaluation, _)| evaluation.accuracy()),
             test_loss: tested.and_then(|(evaluation, _)| evaluation.loss()),
+            test_perplexity: tested.and_then(|(evaluation, _)| evaluation.perplexity()),
             test_records: tested.map(|(evaluation, _)| evaluation.records()),
             test_data: origin,
             classes,
@@ -269,10 +288,20 @@ impl Privacy {
     pub fn new(plan: &Plan, ledger: &Ledger, key: Origin) -> Result<Self> {
         let (draft, event) = (plan.draft(), ledger.event());
         let bound = plan.epsilon(&event)?;
+        let past = &draft.past;
+        let has_start = past.model != Event::nothing();
+        let started_from = has_start.then(|| plan.epsilon(&past.model)).transpose()?.map(Interval::from);
+        let joint = past
+            .others
+            .as_ref()
+            .map(|others| Ok::<_, Error>(Joint { epsilon: plan.joint_epsilon(&event)?.into(), others: others.runs }));
+        let joint = joint.transpose()?;
         Ok(Self {
             epsilon: bound.into(),
             delta: draft.delta,
             budget: draft.budget,
+            started_from,
+            joint,
             unit: draft.unit,
             neighbouring_relation: draft.relation,
             sampler: "poisson".into(),
@@ -286,7 +315,7 @@ impl Privacy {
             mechanism: "gaussian".into(),
             noise_multiplier: plan.noise_multiplier(),
             steps_asked: draft.steps,
-            steps: ledger.steps(),
+            steps: ledger.steps() - draft.past.steps(),
             accountant: bound.accountant().into(),
             accountant_version: dp_accountant::VERSION.into(),
             generator: "ChaCha20".into(),
@@ -323,7 +352,7 @@ impl Report {
         let versions =
             Versions { dpsgd: env!("CARGO_PKG_VERSION").into(), dp_accountant: dp_accountant::VERSION.into() };
         Ok(Self {
-            assumptions: assumptions::all(&privacy, &model, found.data, found.utility.test_data.as_deref()),
+            assumptions: assumptions::all(&privacy, &model, found.data, &found.utility),
             privacy,
             utility: found.utility,
             cost: found.cost,

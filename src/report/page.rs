@@ -3,7 +3,7 @@
 use super::assumptions::{Assumption, with_consequences};
 use super::citations::citations;
 use super::html::Html;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Row};
 use super::statement::{down, guarantee_rows, headline, model_rows, not_private, up};
 use super::{ClassResult, Guarantee, Report, Route, pictures};
 
@@ -73,26 +73,30 @@ fn guarantees(report: &Report) -> Html {
 
 fn utility(report: &Report, metrics: &Metrics) -> Html {
     let heading = "What the model is good for";
-    let (Some(accuracy), Some(records)) = (report.utility.test_accuracy, report.utility.test_records) else {
+    let Some(records) = report.utility.test_records else {
         return Html::section(heading, [note("There was no test set.")]);
     };
     let origin = report.utility.test_data.as_deref().unwrap_or("the test set");
     let loss = report.utility.test_loss.map_or_else(|| "not finite".into(), |loss| format!("{loss:.4} nats"));
-    let summary = [
-        ("test accuracy", format!("{:.2} % of {records} records", 100.0 * accuracy)),
+    let (accuracy, perplexity) = (report.utility.test_accuracy, report.utility.test_perplexity);
+    let accuracy =
+        accuracy.map(|accuracy| ("test accuracy", format!("{:.2} % of {records} records", 100.0 * accuracy)));
+    let perplexity = perplexity.map(|perplexity| ("test perplexity", format!("{perplexity:.2} on {records} records")));
+    let always = [
         ("test loss", format!("{loss}, the mean cross-entropy")),
         ("measured on", format!("{origin}; not private with respect to those records")),
     ];
-    let measured = metrics.rows().iter().any(|row| row.test_accuracy.is_some());
-    let figures = if measured {
-        let series = vec![pictures::accuracies("test accuracy", metrics)];
-        plots([pictures::accuracy(series), pictures::loss(metrics)])
-    } else {
-        note("Nothing was measured during training.")
+    let measured = |of: fn(&Row) -> Option<f64>| metrics.rows().iter().any(|row| of(row).is_some());
+    let series = || vec![pictures::accuracies("test accuracy", metrics)];
+    let figures = match (measured(|row| row.test_accuracy), measured(|row| row.test_loss)) {
+        (true, _) => plots([pictures::accuracy(series()), pictures::loss(metrics)]),
+        (false, true) => plots([pictures::loss(metrics)]),
+        (false, false) => note("Nothing was measured during training."),
     };
     let way = note("On the way the parameters were tested as they were stepped; at the end, as they were released.");
-    let parts = [Html::pairs(texts(summary.into())), figures, way, classes(&report.utility.classes)];
-    Html::section(heading, parts)
+    let summary = accuracy.into_iter().chain(perplexity).chain(always).collect();
+    let classes = (!report.utility.classes.is_empty()).then(|| classes(&report.utility.classes));
+    Html::section(heading, [Html::pairs(texts(summary)), figures, way].into_iter().chain(classes))
 }
 
 /// Each class with its share of right answers, as a number and as a bar.

@@ -38,6 +38,13 @@ pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(budget) = p.budget {
         line("budget", format!("epsilon {}", budget.get()));
     }
+    if let Some(start) = p.started_from {
+        line("of which", format!("epsilon {} for the model that the run started from", up(start.upper)));
+    }
+    if let Some(joint) = p.joint {
+        let models = if joint.others == 1 { "1 other model".into() } else { format!("{} other models", joint.others) };
+        line("joint epsilon", format!("{} together with {models} of its ledger", up(joint.epsilon.upper)));
+    }
     line("unit", "one record".into());
     line("neighbouring relation", relation(p.neighbouring_relation).into());
     line(
@@ -90,6 +97,9 @@ pub(super) fn model_rows(report: &Report) -> Vec<(&'static str, String)> {
     if let (Some(accuracy), Some(records)) = (report.utility.test_accuracy, report.utility.test_records) {
         line("test accuracy", format!("{:.2} % of {records} records", 100.0 * accuracy));
     }
+    if let (Some(perplexity), Some(records)) = (report.utility.test_perplexity, report.utility.test_records) {
+        line("test perplexity", format!("{perplexity:.2} on {records} records"));
+    }
     rows
 }
 
@@ -104,6 +114,9 @@ pub(super) fn not_private(report: &Report) -> Vec<String> {
     ];
     if report.utility.test_accuracy.is_some() {
         list.push("the test accuracy and loss, with respect to the test records".into());
+    }
+    if report.utility.test_perplexity.is_some() {
+        list.push("the test loss and perplexity, with respect to the test records".into());
     }
     list
 }

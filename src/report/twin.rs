@@ -52,6 +52,9 @@ impl std::fmt::Display for Twin {
         if let (Some(accuracy), Some(records)) = (self.utility.test_accuracy, self.utility.test_records) {
             writeln!(f, "  {:<22}{:.2} % of {records} records", "test accuracy", 100.0 * accuracy)?;
         }
+        if let (Some(perplexity), Some(records)) = (self.utility.test_perplexity, self.utility.test_records) {
+            writeln!(f, "  {:<22}{perplexity:.2} on {records} records", "test perplexity")?;
+        }
         let Cost { training_seconds, examples_per_second, .. } = self.cost;
         writeln!(f, "  {:<22}{training_seconds:.2} s, {examples_per_second:.0} examples/s", "training")
     }

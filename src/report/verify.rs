@@ -2,7 +2,7 @@
 
 use super::directory::sha256;
 use super::finished::parse;
-use super::{Guarantee, Interval, Metrics, Privacy, Report, page, statement};
+use super::{Guarantee, Interval, Joint, Metrics, Privacy, Report, page, statement};
 use crate::{Error, Place, Result};
 use candle_core::{DType, Device};
 use dp_accountant::Ledger;
@@ -69,12 +69,22 @@ pub fn verify(directory: &Path) -> Result<Verified> {
         format!("the guarantees beside it are those of the ledger, {} in all", rows.len()),
         "the guarantees beside the stated one are not those of the ledger".into(),
     )?;
+    let before = |of: &Privacy| [of.started_from, of.joint.map(|joint| joint.epsilon)];
+    let pairs = before(privacy).into_iter().zip(before(&recomputed));
+    check(
+        pairs.into_iter().all(|pair| matches!(pair, (None, None)) || matches!(pair, (Some(a), Some(b)) if same(a, b))),
+        "what was spent before is the plan's".into(),
+        "what is stated as spent before, or together with others, is not the plan's".into(),
+    )?;
+    let joint = recomputed.joint.zip(privacy.joint).map(|(now, stated)| Joint { epsilon: stated.epsilon, ..now });
+    let started_from = privacy.started_from;
     // Everything else must be the plan's to the letter; the accountant may have been an earlier version of this one.
     let accountant_version = privacy.accountant_version.clone();
     let guarantees = privacy.guarantees.clone();
     // The last clip norm follows from releases that are not kept; only a plan under which it moves has one.
     let last_clip_norm = privacy.last_clip_norm.filter(|_| plan.draft().clipping.adaptive().is_some());
-    let expected = Privacy { epsilon: stated, accountant_version, guarantees, last_clip_norm, ..recomputed };
+    let expected =
+        Privacy { epsilon: stated, accountant_version, guarantees, last_clip_norm, started_from, joint, ..recomputed };
     let different = differences(privacy, &expected);
     check(
         different.is_empty(),
@@ -83,10 +93,11 @@ pub fn verify(directory: &Path) -> Result<Verified> {
     )?;
     let draft = plan.draft();
     if let Some(budget) = draft.budget {
+        let upper = plan.joint_epsilon(&ledger.event())?.upper();
         check(
-            now.upper <= budget.get(),
+            upper <= budget.get(),
             format!("the budget {} is kept", budget.get()),
-            format!("epsilon {} exceeds the budget {}", now.upper, budget.get()),
+            format!("epsilon {upper} exceeds the budget {}", budget.get()),
         )?;
     }
     let model = read("model.safetensors")?;

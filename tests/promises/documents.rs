@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Commands with one of these words need data that a test cannot make up; their flags must be accepted all the same.
-const DATA_THAT_IS_NOT_HERE: [&str; 4] = ["-ubyte", "mnist", "adult", "cifar"];
+const DATA_THAT_IS_NOT_HERE: [&str; 7] = ["-ubyte", "mnist", "adult", "cifar", "sms-spam", "sst-2", "tinyshakespeare"];
 
 /// The Markdown files and sources of the product.
 fn documents(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -60,16 +60,23 @@ fn examples(help: &str) -> Vec<String> {
 fn desk() -> tempfile::TempDir {
     let desk = tempfile::tempdir().unwrap();
     let mut people = String::from("age,job,income\n");
-    let mut sparse = String::new();
+    let (mut sparse, mut messages) = (String::new(), String::new());
     for i in 0..100 {
         writeln!(people, "{},{},{}", 20 + i % 60, ["clerk", "smith"][i % 2], ["low", "high"][i / 3 % 2]).unwrap();
+        writeln!(messages, "{}\tmessage {i}", ["ham", "spam"][i % 2]).unwrap();
         writeln!(sparse, "{} {}:1 4:0.5", if i % 2 == 0 { "+1" } else { "-1" }, 1 + i % 3).unwrap();
     }
     let ledger = r#"[{"event":{"gaussian":{"noise_multiplier":4.1}},"count":3}]"#.to_string();
     std::fs::create_dir(desk.path().join("model")).unwrap();
-    for (name, text) in
-        [("people.csv", people), ("a9a", sparse.clone()), ("a9a.t", sparse), ("model/ledger.json", ledger)]
-    {
+    let play = "to be or not to be\n".repeat(100);
+    for (name, text) in [
+        ("people.csv", people),
+        ("a9a", sparse.clone()),
+        ("a9a.t", sparse),
+        ("messages.tsv", messages),
+        ("play.txt", play),
+        ("model/ledger.json", ledger),
+    ] {
         std::fs::write(desk.path().join(name), text).unwrap();
     }
     desk
@@ -127,7 +134,7 @@ fn commands_in_documents_work() {
 fn examples_in_help_texts_work() {
     let here = tempfile::tempdir().unwrap();
     let mut failed = Vec::new();
-    for command in ["", "train", "account", "data inspect", "verify", "report"] {
+    for command in ["", "train", "account", "data inspect", "verify", "report", "ledger"] {
         let examples = examples(&ok(here.path(), &format!("{command} --help")).stdout);
         assert!(!examples.is_empty(), "no examples in the help of {command:?}");
         failed.extend(failures(&format!("dpsgd {command} --help"), &examples));

@@ -10,7 +10,7 @@ use dpsgd::grad::{Engine, PerExample, Recorded, Weights};
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Flatten, Parameters, Sequential, linear};
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
 use dpsgd::report::model_file;
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
@@ -27,6 +27,7 @@ fn plan() -> Plan {
         perturbation: None,
         clipping: ClipRule::default(),
         schedules: Schedules::default(),
+        past: Past::default(),
         steps: 4,
         delta: Delta::new(1e-5).unwrap(),
         budget: None,

@@ -31,7 +31,7 @@ fn after<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync>(vb: VarBuilder<'static>
 #[test]
 fn the_named_architectures_pass() {
     for kernels in [Kernels::Auto, Kernels::Portable] {
-        for (name, architecture) in Architecture::ALL {
+        for (name, architecture) in Architecture::ALL.into_iter().filter(|(_, a)| !a.takes_tokens()) {
             let shape: &[usize] = if name == "cnn" { &[8, 8] } else { &[6] };
             let parameters = Parameters::new(Key::from_seed(1), DType::F32, &Device::Cpu);
             let model = architecture.build(shape, 3, parameters.var_builder()).unwrap();

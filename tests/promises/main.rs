@@ -19,3 +19,5 @@ mod privacy_flow;
 mod published_data;
 mod reports;
 mod schedules;
+mod shared_budget;
+mod text;

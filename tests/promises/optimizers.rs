@@ -10,7 +10,7 @@ use dpsgd::noise::{Gaussian, Mechanism, Noiseless, Release};
 use dpsgd::optim::{
     AdamConfig, BiasCorrection, EmaConfig, Optimizer, OptimizerConfig, Rule, Schedule, SgdConfig, Shape,
 };
-use dpsgd::plan::{Draft, Schedules, Unit};
+use dpsgd::plan::{Draft, Past, Schedules, Unit};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -397,6 +397,7 @@ fn resumed(first: OptimizerConfig, stop: u32, second: OptimizerConfig) -> Result
         clip_norm: ClipNorm::new(1.0)?,
         clipping: ClipRule::default(),
         schedules: Schedules::default(),
+        past: Past::default(),
         perturbation: None,
         steps: 6,
         delta: Delta::new(1e-5)?,

@@ -10,7 +10,7 @@ use dpsgd::model::Model;
 use dpsgd::nn::{Activation, Layer, Parameters, Positions, Sequential, linear, positions};
 use dpsgd::noise::{Mechanism, Noiseless};
 use dpsgd::optim::{Averaged, EmaConfig, Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -47,6 +47,7 @@ fn plan(records: usize, expected_batch: usize, steps: u32, perturbation: Option<
         clip_norm: ClipNorm::new(1.0).unwrap(),
         clipping: ClipRule::default(),
         schedules: Schedules::default(),
+        past: Past::default(),
         perturbation: perturbation.map(|k| Perturbation::new(k).unwrap()),
         steps,
         delta: Delta::new(1e-5).unwrap(),

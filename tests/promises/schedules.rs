@@ -9,7 +9,7 @@ use dpsgd::data::Dataset;
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
 use dpsgd::optim::{AdamConfig, OptimizerConfig, Rule, SgdConfig};
-use dpsgd::plan::{Draft, Factors, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Factors, Past, Plan, Schedules, Unit};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -38,6 +38,7 @@ fn draft(clipping: ClipRule, schedules: Schedules) -> Draft {
         perturbation: None,
         clipping,
         schedules,
+        past: Past::default(),
         steps: 20,
         delta: Delta::new(1e-5).unwrap(),
         budget: None,

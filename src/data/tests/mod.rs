@@ -9,6 +9,7 @@ mod inspection;
 mod libsvm;
 mod on_disk;
 mod random;
+mod text;
 
 use std::path::{Path, PathBuf};
 

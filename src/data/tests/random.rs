@@ -7,7 +7,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::super::embedded::optdigits;
-use super::super::{ColumnRule, Format, Normalize};
+use super::super::{ColumnRule, Format, Normalize, Target, Vocabulary};
 use super::*;
 
 /// Reads `bytes` in every way; the result does not matter.
@@ -29,6 +29,13 @@ fn read_anyhow(bytes: &[u8], schemas: &[Schema]) {
             }
         }
     }
+    for (vocabulary, language_model) in [("a b 1", false), ("", false), ("a", true), ("", true)] {
+        let words = Vocabulary::words(vocabulary.split(' ')).unwrap_or(Vocabulary::bytes());
+        let (format, vocabulary, length) = (Some(Format::Text), Some(words), Some(2));
+        if let Ok(data) = read(&path, &Reading { format, vocabulary, length, language_model, ..Reading::default() }) {
+            check(&data);
+        }
+    }
     for schema in schemas {
         let labels = (schema.format() == Some(Format::Idx)).then_some(labels.as_path());
         if let Ok(data) = read_like(&path, labels, schema) {
@@ -39,8 +46,11 @@ fn read_anyhow(bytes: &[u8], schemas: &[Schema]) {
 
 /// Whatever was read keeps the promises of a dataset.
 fn check(data: &Dataset) {
-    assert!(!data.is_empty() && data.width() > 0 && data.classes().len() > 1);
-    assert!(data.labels().iter().all(|&label| (label as usize) < data.classes().len()));
+    assert!(!data.is_empty() && data.width() > 0);
+    match data.form().target {
+        Target::Class(classes) => assert!(classes > 1 && data.labels().iter().all(|&label| (label as usize) < classes)),
+        Target::NextToken => assert!(data.classes().is_empty() && data.labels().iter().all(|&label| label == 0)),
+    }
     let last = [data.len() - 1];
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     data.gather(&last, &mut features, &mut labels).expect("the last row");

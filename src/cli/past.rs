@@ -1,0 +1,142 @@
+//! The flags that say what was spent on the same data before: `--ledger` and `--extend`.
+
+use crate::ledger_file::{Entry, LedgerFile, State};
+use crate::nn::Parameters;
+use crate::plan::{Others, Past, Plan};
+use crate::recipe::Recipe;
+use crate::report::{FinishedRun, verify};
+use crate::seed::Key;
+use crate::{Error, Result};
+use candle_core::Device;
+use dp_accountant::{Event, Ledger, Relation};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Privacy")]
+pub(super) struct PastArgs {
+    /// A ledger that models on the same data share. --epsilon is then the budget of all of them together: this run sees what the
+    /// others have spent or set aside, sets its own plan aside, and puts what it has spent in the place of that.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Start from the model of a finished run, with what it has cost: --epsilon is the budget of both together. The key is a new one.
+    #[arg(long, value_name = "DIR", conflicts_with = "holdout")]
+    extend: Option<PathBuf>,
+}
+
+/// What was spent before, and where to say what will be.
+pub(super) struct Before {
+    ledger: Option<LedgerFile>,
+    model: Option<FinishedRun>,
+}
+
+impl PastArgs {
+    pub(super) fn read(&self) -> Result<Before> {
+        let model =
+            self.extend.as_deref().map(|directory| verify(directory).and_then(|_| FinishedRun::read(directory)));
+        Ok(Before { ledger: self.ledger.as_ref().map(LedgerFile::new), model: model.transpose()? })
+    }
+}
+
+impl Before {
+    /// The key of a run that starts from another's model: a new one, even if the seed is the same, as steps are counted from 0 again
+    /// and no noise may be drawn twice.
+    pub(super) fn key(&self, key: Key) -> Key {
+        match &self.model {
+            Some(model) => key.derived(&format!("extend {}", model.report.model.sha256)),
+            None => key,
+        }
+    }
+
+    /// What was spent, as a run that begins now finds it, or as the interrupted run of this plan found it.
+    pub(super) fn past(&self, relation: Relation, interrupted: Option<&Plan>) -> Result<Past> {
+        if let Some(plan) = interrupted {
+            return self.as_then(plan);
+        }
+        let model = self.model.as_ref().map_or_else(|| Ok(Event::nothing()), |run| cost(run, relation))?;
+        let others = self.ledger.as_ref().map(|ledger| {
+            let entries = ledger.read_under(relation)?;
+            let started_from = self.model.as_ref().and_then(|run| run.report.plan.draft().past.others.as_ref());
+            let started_from = started_from.map_or("", |others| others.entry.as_str());
+            let listed = entries.entries.iter().filter(|entry| entry.id == started_from).count();
+            Ok::<_, Error>(Others {
+                entry: Key::name()?,
+                runs: entries.entries.len() - listed,
+                event: entries.without(started_from),
+                with_model: listed == 0,
+            })
+        });
+        Ok(Past { model, others: others.transpose()? })
+    }
+
+    fn as_then(&self, plan: &Plan) -> Result<Past> {
+        let past = &plan.draft().past;
+        let flags = [
+            ("--ledger", past.others.is_some(), self.ledger.is_some()),
+            ("--extend", past.model != Event::nothing(), self.model.is_some()),
+        ];
+        match flags.into_iter().find(|(_, then, now)| then != now) {
+            None => Ok(past.clone()),
+            Some((flag, then, _)) => {
+                let given = if then { "with" } else { "without" };
+                Err(Error::Refused { reason: format!("the run was started {given} {flag}; resume it {given} it") })
+            }
+        }
+    }
+
+    /// Loads the model to start from.
+    pub(super) fn load(&self, recipe: &Recipe, parameters: &Parameters) -> Result<()> {
+        let Some(run) = &self.model else { return Ok(()) };
+        if run.report.recipe.model != recipe.model {
+            let allowed = format!("{}, the architecture of {}", run.report.recipe.model.name(), run.name);
+            return Err(Error::value("--model", recipe.model.name(), allowed));
+        }
+        let path = Path::new(&run.name).join("model.safetensors");
+        parameters.load(&candle_core::safetensors::load(&path, &Device::Cpu)?, &path)
+    }
+
+    /// Sets the whole plan aside, if the budget still allows it.
+    pub(super) fn set_aside(&self, plan: &Plan, recipe: &Recipe) -> Result<()> {
+        let (past, event) = (&plan.draft().past, plan.steps_event(plan.affordable_steps()?)?);
+        let (Some(ledger), Some(others)) = (&self.ledger, &past.others) else { return Ok(()) };
+        let entry = Entry {
+            id: others.entry.clone(),
+            run: format!("{} on {}", recipe.model.name(), recipe.data),
+            state: State::SetAside,
+            event: past.entry(event),
+        };
+        let started_from = self.model.as_ref().and_then(|run| run.report.plan.draft().past.others.as_ref());
+        ledger.set_aside(plan.draft().relation, entry, |entries| {
+            if entries.without(started_from.map_or("", |others| others.entry.as_str())) == others.event {
+                return Ok(());
+            }
+            let reason = format!("another run has entered {} meanwhile; start again", ledger.path().display());
+            Err(Error::Refused { reason })
+        })
+    }
+
+    /// Puts what the first `steps` steps have spent in the place of what was set aside.
+    pub(super) fn settle(&self, plan: &Plan, steps: u32) -> Result<()> {
+        let past = &plan.draft().past;
+        let (Some(ledger), Some(others)) = (&self.ledger, &past.others) else { return Ok(()) };
+        let spent = if steps == 0 { Event::nothing() } else { past.entry(plan.steps_event(steps)?) };
+        ledger.settle(&others.entry, spent)
+    }
+}
+
+/// What the model of a finished run has cost.
+fn cost(run: &FinishedRun, relation: Relation) -> Result<Event> {
+    let plan = &run.report.plan;
+    if plan.draft().relation != relation {
+        let reason = format!(
+            "{} states its cost under {:?}, and costs under {relation:?} cannot be added to it; use --relation as there",
+            run.name,
+            plan.draft().relation
+        );
+        return Err(Error::Refused { reason });
+    }
+    let path = Path::new(&run.name).join("ledger.json");
+    let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let ledger: Ledger = serde_json::from_slice(&text)
+        .map_err(|error| Error::data(crate::Place::file(&path), error.to_string(), "the ledger of a finished run"))?;
+    Ok(ledger.event())
+}

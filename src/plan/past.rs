@@ -1,0 +1,69 @@
+//! What was spent on the same data before a run.
+
+use dp_accountant::{Event, Ledger};
+use serde::{Deserialize, Serialize};
+
+/// The costs that a budget counts beside those of the run itself; none by default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Past {
+    /// What the model that the run starts from has cost. Whoever sees the new model sees something of that one, so it is part of what
+    /// the new model costs.
+    pub model: Event,
+    /// What other models have cost, where they share a budget with this one.
+    pub others: Option<Others>,
+}
+
+/// The other runs in a ledger when a run entered it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Others {
+    /// The name of this run's own entry.
+    pub entry: String,
+    /// How many other runs there were, apart from the one whose model this run starts from.
+    pub runs: usize,
+    /// What they had spent or set aside.
+    pub event: Event,
+    /// Whether this run's entry holds the cost of the model it starts from, because that run is not in the ledger.
+    pub with_model: bool,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self { model: Event::nothing(), others: None }
+    }
+}
+
+impl Past {
+    /// Whether nothing was spent and no ledger is shared.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What a model costs whose run has spent `event`.
+    #[must_use]
+    pub fn and(&self, event: Event) -> Event {
+        Event::composed([self.model.clone(), event])
+    }
+
+    /// What all models of the ledger cost together, if this one costs `event` with what it started from.
+    #[must_use]
+    pub fn together(&self, event: Event) -> Event {
+        Event::composed(self.others.iter().map(|others| others.event.clone()).chain([event]))
+    }
+
+    /// What stands in the ledger for a run that has spent `event`.
+    #[must_use]
+    pub fn entry(&self, event: Event) -> Event {
+        if self.others.as_ref().is_some_and(|others| others.with_model) { self.and(event) } else { event }
+    }
+
+    /// The steps of the runs that led to the model that the run starts from.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        let mut ledger = Ledger::new();
+        ledger.record(self.model.clone());
+        ledger.steps()
+    }
+}

@@ -1,0 +1,189 @@
+//! Models on the same data share a budget, and together they never exceed it.
+#![cfg(all(feature = "cli", unix))]
+
+use super::command_line::{dpsgd, entries, here, json, ok};
+use dp_accountant::{Accountant, Auto, Delta, Event, Ledger, Relation};
+use dpsgd::ledger_file::{Entries, LedgerFile, State};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const RUN: &str = "train --data small.csv --steps 50";
+
+fn ledger(directory: &Path) -> Entries {
+    LedgerFile::new(directory.join("spent.json")).read().unwrap().unwrap()
+}
+
+fn upper(event: &Event) -> f64 {
+    Auto::new(Relation::AddRemove).epsilon(event, Delta::new(1e-5).unwrap()).unwrap().upper()
+}
+
+fn event_of_run(directory: &Path) -> Event {
+    let text = std::fs::read(directory.join("ledger.json")).unwrap();
+    serde_json::from_slice::<Ledger>(&text).unwrap().event()
+}
+
+fn number(report: &Value, pointer: &str) -> f64 {
+    report.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} in {report}"))
+}
+
+fn refused(directory: &Path, line: &str, said: &str) {
+    let ran = dpsgd(directory, &line.split_whitespace().collect::<Vec<_>>());
+    assert!(ran.code == Some(1) && ran.first_line().contains(said), "{line}: {:?} {}", ran.code, ran.stderr);
+}
+
+#[test]
+fn the_second_model_knows_what_the_first_has_spent() {
+    let here = here();
+    let first = json(here.path(), &format!("{RUN} --epsilon 1 --ledger spent.json --out first"));
+    let second = json(here.path(), &format!("{RUN} --epsilon 1.5 --ledger spent.json --out second"));
+    let (alone, joint) = (number(&second, "/privacy/epsilon/upper"), number(&second, "/privacy/joint/epsilon/upper"));
+    assert!(number(&first, "/privacy/epsilon/upper") > 0.999 && alone < 1.5, "{alone}");
+    assert!(joint <= 1.5 && joint > 1.499, "{joint}");
+    assert_eq!(second["privacy"]["joint"]["others"], 1);
+    let entries = ledger(here.path());
+    assert_eq!(
+        entries.without(""),
+        Event::composed(["first", "second"].map(|run| event_of_run(&here.path().join(run))))
+    );
+    assert!((upper(&entries.without("")) - joint).abs() < 1e-9);
+    assert!(entries.entries.iter().all(|entry| entry.state == State::Spent && entry.run == "logistic on small"));
+    ok(here.path(), "verify second");
+    let statement = std::fs::read_to_string(here.path().join("second/statement.txt")).unwrap();
+    assert!(statement.contains("joint epsilon") && statement.contains("1 other model of its ledger"), "{statement}");
+
+    let before = std::fs::read(here.path().join("spent.json")).unwrap();
+    refused(here.path(), &format!("{RUN} --epsilon 1.5 --ledger spent.json --out third"), "was spent or set aside");
+    refused(here.path(), &format!("{RUN} --epsilon 9 --relation replace --ledger spent.json"), "--relation");
+    assert!(!here.path().join("third").exists() && std::fs::read(here.path().join("spent.json")).unwrap() == before);
+    let shown = json(here.path(), "ledger spent.json");
+    assert!((number(&shown, "/epsilon/upper") - joint).abs() < 1e-9 && shown["entries"].as_array().unwrap().len() == 2);
+    assert!(ok(here.path(), "ledger spent.json").stdout.contains("together: epsilon 1.5000 at delta 0.00001"));
+}
+
+#[test]
+fn a_joint_statement_that_was_changed_is_found() {
+    let here = here();
+    ok(here.path(), &format!("{RUN} --epsilon 1 --ledger spent.json"));
+    ok(here.path(), &format!("{RUN} --epsilon 1.5 --ledger spent.json --out run"));
+    let path = here.path().join("run/report.json");
+    let mut report: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    report["privacy"]["joint"]["epsilon"]["upper"] = 1.2.into();
+    std::fs::write(&path, report.to_string()).unwrap();
+    refused(here.path(), "verify run", "verification failed");
+}
+
+/// Starts `dpsgd LINE` and waits until it is training.
+fn started(directory: &Path, line: &str) -> std::process::Child {
+    let child = Command::new(env!("CARGO_BIN_EXE_dpsgd"))
+        .args(line.split_whitespace())
+        .current_dir(directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !directory.join("spent.json").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+#[test]
+fn runs_at_the_same_time_never_exceed_the_budget_together() {
+    let here = here();
+    let mut first = started(here.path(), "train --data small.csv --steps 3000000 --epsilon 2 --ledger spent.json");
+    // All of the budget is set aside, although little of it is spent yet.
+    refused(here.path(), &format!("{RUN} --epsilon 2 --ledger spent.json"), "was spent or set aside");
+    let second = json(here.path(), &format!("{RUN} --epsilon 2.5 --ledger spent.json"));
+    assert!(number(&second, "/privacy/joint/epsilon/upper") <= 2.5);
+    assert!(Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap().success());
+    assert_eq!(first.wait().unwrap().code(), Some(130));
+    // What the first one did not take is free again.
+    let entries = ledger(here.path());
+    assert!(entries.entries.iter().all(|entry| entry.state == State::Spent));
+    assert!(upper(&entries.without("")) < 2.49);
+    ok(here.path(), &format!("{RUN} --epsilon 2.5 --ledger spent.json"));
+    assert!(upper(&ledger(here.path()).without("")) <= 2.5);
+}
+
+#[test]
+fn a_run_that_was_killed_keeps_its_share_and_goes_on_with_it() {
+    let here = here();
+    let line = "train --data small.csv --steps 20000 --epsilon 2 --ledger spent.json --checkpoint-every 0.05 --out run";
+    let mut first = started(here.path(), line);
+    std::thread::sleep(Duration::from_millis(100));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(ledger(here.path()).entries[0].state, State::SetAside);
+    refused(here.path(), &format!("{RUN} --epsilon 2 --ledger spent.json"), "was spent or set aside");
+    refused(here.path(), &format!("{} --resume", line.replace("--ledger spent.json ", "")), "--ledger");
+    ok(here.path(), &format!("{line} --resume"));
+    let entries = ledger(here.path());
+    assert_eq!((entries.entries.len(), entries.entries[0].state), (1, State::Spent));
+    assert_eq!(entries.without(""), event_of_run(&here.path().join("run")));
+}
+
+#[test]
+fn a_finished_run_is_extended_under_a_larger_budget() {
+    let here = here();
+    let first = json(here.path(), &format!("{RUN} --epsilon 1 --seed 3 --out first"));
+    let second =
+        json(here.path(), "train --data small.csv --steps 30 --extend first --epsilon 2 --seed 3 --out second");
+    let epsilon = number(&second, "/privacy/epsilon/upper");
+    assert!(epsilon <= 2.0 && epsilon > 1.999, "{epsilon}");
+    assert_eq!(second["privacy"]["started_from"], first["privacy"]["epsilon"]);
+    assert_eq!((&second["privacy"]["steps"], &second["privacy"]["joint"]), (&30.into(), &Value::Null));
+    let of_both = event_of_run(&here.path().join("second"));
+    assert!((upper(&of_both) - epsilon).abs() < 1e-9);
+    ok(here.path(), "verify second");
+    let statement = std::fs::read_to_string(here.path().join("second/statement.txt")).unwrap();
+    assert!(statement.contains("epsilon 1.0000 for the model that the run started from"), "{statement}");
+    // It starts where the first one ended: without a step's length nothing moves.
+    let still = "train --data small.csv --steps 1 --extend first --epsilon 2 --learning-rate 1e-300 --out still";
+    assert_eq!(json(here.path(), still)["model"]["sha256"], first["model"]["sha256"]);
+    // Once more, from the extended one.
+    let third = json(here.path(), "train --data small.csv --steps 5 --extend second --epsilon 3 --out third");
+    assert_eq!(third["privacy"]["started_from"], second["privacy"]["epsilon"]);
+    ok(here.path(), "verify third");
+
+    refused(here.path(), "train --data small.csv --extend first --epsilon 1", "was spent or set aside");
+    refused(here.path(), "train --data small.csv --extend first --epsilon 3 --relation replace", "--relation");
+    let usage = |line: &str, said: &str| {
+        let ran = dpsgd(here.path(), &line.split_whitespace().collect::<Vec<_>>());
+        assert!(ran.code == Some(2) && ran.first_line().contains(said), "{line}: {:?} {}", ran.code, ran.stderr);
+    };
+    usage("train --data small.csv --extend first --epsilon 3 --model mlp", "--model = mlp: allowed is logistic");
+    usage("train --data small.csv --extend first --epsilon 3 --holdout 0.2", "cannot be used with");
+    usage("train --data small.csv --extend nowhere --epsilon 3", "nowhere");
+    std::fs::write(here.path().join("first/statement.txt"), "epsilon 0.1").unwrap();
+    refused(here.path(), "train --data small.csv --extend first --epsilon 3", "verification failed");
+}
+
+#[test]
+fn an_extended_run_is_not_counted_twice_in_the_ledger() {
+    let here = here();
+    ok(here.path(), &format!("{RUN} --epsilon 1 --ledger spent.json --out first"));
+    let line = "train --data small.csv --steps 30 --extend first --epsilon 2 --ledger spent.json --out second";
+    let second = json(here.path(), line);
+    let epsilon = number(&second, "/privacy/epsilon/upper");
+    assert!(epsilon > 1.999 && second["privacy"]["joint"]["epsilon"]["upper"] == epsilon, "{}", second["privacy"]);
+    assert_eq!(ledger(here.path()).without(""), event_of_run(&here.path().join("second")));
+    // In another ledger the first run is not listed: the entry of the second one holds what both have cost.
+    let line = line.replace("spent.json", "other.json").replace("--out second", "--out again");
+    ok(here.path(), &line);
+    let other = LedgerFile::new(here.path().join("other.json")).read().unwrap().unwrap();
+    assert_eq!(other.without(""), event_of_run(&here.path().join("again")));
+    assert_eq!(entries(&here.path().join("again")).len(), 7);
+}
+
+#[test]
+fn a_key_that_is_used_again_gives_an_extended_run_other_noise() {
+    // The same seed, data and settings from a model that has not moved: were the key the same, the models would be.
+    let here = here();
+    let line = "train --data small.csv --steps 1 --seed 8 --momentum 0";
+    ok(here.path(), &format!("{line} --learning-rate 1e-300 --out start"));
+    let fresh = json(here.path(), &format!("{line} --learning-rate 1 --noise-multiplier 5"));
+    let extended = json(here.path(), &format!("{line} --learning-rate 1 --noise-multiplier 5 --extend start"));
+    assert_ne!(fresh["model"]["sha256"], extended["model"]["sha256"]);
+}
