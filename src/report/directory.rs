@@ -52,6 +52,10 @@ impl RunDirectory {
         if !directory.made.is_empty() {
             fs::create_dir_all(path).map_err(Error::io("create", path))?;
         } else {
+            // A run that lives is told from what a dead one left.
+            if path.join(LOCK).exists() {
+                directory.lock()?;
+            }
             let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
             // A process that was killed leaves its lock and half a file behind.
             let ours = |name: OsString| name == LOCK || whole_file::is_partial(&name);
@@ -63,7 +67,9 @@ impl RunDirectory {
                 ));
             }
         }
-        directory.lock()?;
+        if directory.lock.is_none() {
+            directory.lock()?;
+        }
         Ok(directory)
     }
 
