@@ -41,7 +41,7 @@ pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(start) = p.started_from {
         line("of which", format!("epsilon {} for the model that the run started from", up(start.upper)));
     }
-    if let Some(joint) = p.joint {
+    if let Some(joint) = p.joint.filter(|joint| joint.others > 0) {
         let models = if joint.others == 1 { "1 other model".into() } else { format!("{} other models", joint.others) };
         line("joint epsilon", format!("{} together with {models} of its ledger", up(joint.epsilon.upper)));
     }
