@@ -36,6 +36,7 @@
 //! use dpsgd::dp_accountant::{Delta, Epsilon, Relation};
 //! use dpsgd::model::Classifier;
 //! use dpsgd::nn::{Activation, Flatten, Parameters, Sequential, linear};
+//! use dpsgd::noise::NoiseRule;
 //! use dpsgd::optim::{Sgd, SgdConfig};
 //! use dpsgd::plan::{Draft, Past, Schedules, Unit};
 //! use dpsgd::train::{Trainer, Wish};
@@ -60,6 +61,7 @@
 //!     expected_batch: 512,
 //!     clip_norm: ClipNorm::new(1.0)?,
 //!     clipping: ClipRule::Flat,
+//!     noise: NoiseRule::default(),
 //!     schedules: Schedules::default(),
 //!     past: Past::default(),
 //!     perturbation: None,

@@ -11,8 +11,8 @@ pub use factors::{Factors, Schedules, Stretch};
 pub use past::{Others, Past};
 
 use crate::clip::{Clip, ClipNorm, ClipRule, Perturbation};
-use crate::noise::{AdaptiveGaussian, Gaussian, Mechanism, Release};
-use crate::sample::Poisson;
+use crate::noise::{AdaptiveGaussian, Banded, Gaussian, Mechanism, NoiseRule, Release, Tree};
+use crate::sample::{Cyclic, Disjoint, Poisson, Sampling};
 use crate::seed::Key;
 use crate::{Error, Result};
 use dp_accountant::calibrate::{self, Range};
@@ -47,6 +47,9 @@ pub struct Draft {
     /// How gradients are brought below that norm. No rule costs more than another: see [`ClipRule`].
     #[serde(default)]
     pub clipping: ClipRule,
+    /// How the noise of different steps goes together, and with it how batches are drawn.
+    #[serde(default)]
+    pub noise: NoiseRule,
     /// How noise multiplier and clip norm change over the run.
     #[serde(default)]
     pub schedules: Schedules,
@@ -94,11 +97,12 @@ impl Draft {
     /// The plan with this noise multiplier.
     ///
     /// # Errors
-    /// When records, expected batch or steps are zero, when the batch is larger than the data, or when no accountant has
-    /// the name.
+    /// When records, expected batch or steps are zero, when the batch is larger than the data, when no accountant has the name,
+    /// or when correlated noise is asked for beside adaptive clipping or schedules, or in more bands than there are batches in the
+    /// data.
     pub fn with_noise(self, noise_multiplier: NoiseMultiplier) -> Result<Plan> {
         self.check()?;
-        self.events(noise_multiplier)?;
+        self.cost(noise_multiplier, u64::from(self.steps))?;
         Ok(Plan { draft: self, noise_multiplier })
     }
 
@@ -115,11 +119,7 @@ impl Draft {
         let range = Range::new(self.most_noise(), LEAST_NOISE)?;
         let event = |z: f64| {
             // A noise in the range has events: nothing else can be wrong with it.
-            let events = NoiseMultiplier::new(z).map(|z| self.events(z))?;
-            Ok(events.map_or_else(
-                |error| Event::unsupported(error.to_string()),
-                |events| self.in_all(prefix(&events, steps)),
-            ))
+            NoiseMultiplier::new(z).map(|z| self.in_all(self.cost_or_reason(z, steps)))
         };
         let name = "noise multiplier";
         let calibrated = calibrate::parameter(accountant.as_ref(), name, event, range, epsilon, self.delta);
@@ -146,12 +146,25 @@ impl Draft {
         limit.min(MOST_NOISE)
     }
 
+    /// What the first `steps` steps cost at the noise multiplier `z`.
+    fn cost(&self, z: NoiseMultiplier, steps: u64) -> Result<Event> {
+        match self.noise.event(z, (self.records, self.expected_batch), steps)? {
+            Some(together) => Ok(together),
+            None => Ok(prefix(&self.events(z)?, steps)),
+        }
+    }
+
+    /// The same for who asks about many, an event without a cost where there is none.
+    fn cost_or_reason(&self, z: NoiseMultiplier, steps: u64) -> Event {
+        self.cost(z, steps).unwrap_or_else(|error| Event::unsupported(error.to_string()))
+    }
+
     /// The first step of each stretch of equal noise, and what one of its steps costs at the noise multiplier `z`.
     fn events(&self, z: NoiseMultiplier) -> Result<Vec<(u64, Event)>> {
         let event = |(start, factor): (u32, f64)| {
             let z = NoiseMultiplier::new(z.get() * factor)?;
             let event = self.clipping.adaptive().map_or_else(|| Ok(Event::gaussian(z)), |rule| rule.event(z))?;
-            Ok((u64::from(start), event.poisson_sampled(self.sampling_rate()?)))
+            Ok((u64::from(start), event.poisson_sampled(self.poisson_rate()?)))
         };
         self.schedules.noise.starts(self.steps).map(event).collect()
     }
@@ -173,6 +186,16 @@ impl Draft {
             let reason =
                 "adaptive clipping moves the clip norm itself; leave the clip schedule out, or choose another rule";
             return Err(Error::Refused { reason: reason.to_string() });
+        }
+        self.noise.check(self.records, self.expected_batch)?;
+        let changing = self.clipping.adaptive().is_some() || self.schedules != Schedules::default();
+        if self.noise != NoiseRule::Independent && changing {
+            let reason = format!(
+                "{} noise is correlated over many steps and needs one clip norm and one noise multiplier for all of them; leave \
+                 adaptive clipping and schedules out, or choose independent noise",
+                self.noise.name()
+            );
+            return Err(Error::Refused { reason });
         }
         for (_, factor) in self.schedules.clip.starts(self.steps) {
             ClipNorm::new(self.clip_norm.get() * factor)?;
@@ -202,13 +225,9 @@ impl Draft {
         Err(Error::Refused { reason })
     }
 
-    /// The probability with which a record is in a batch, q = expected batch / records.
-    fn sampling_rate(&self) -> Result<SamplingRate> {
-        Ok(SamplingRate::new(self.rate())?)
-    }
-
-    fn rate(&self) -> f64 {
-        self.expected_batch as f64 / self.records as f64
+    /// The rate of Poisson samples, or of those of a group; 1 where there is none.
+    fn poisson_rate(&self) -> Result<SamplingRate> {
+        Ok(SamplingRate::new(self.noise.sampling_rate(self.records, self.expected_batch).unwrap_or(1.0))?)
     }
 
     /// The accountant that states the epsilon.
@@ -230,16 +249,24 @@ impl Plan {
         self.noise_multiplier
     }
 
-    /// The probability with which a record is in a batch.
-    pub fn sampling_rate(&self) -> f64 {
-        self.draft.rate()
+    /// The probability with which a record is in a batch, or under banded noise in that of its group: see
+    /// [`NoiseRule::sampling_rate`].
+    pub fn sampling_rate(&self) -> Option<f64> {
+        self.draft.noise.sampling_rate(self.draft.records, self.draft.expected_batch)
     }
 
     /// What `step`, counted from 0, costs.
     ///
     /// # Errors
-    /// Never for a plan that was made by a draft: its rate and noise were checked.
+    /// Under correlated noise, where steps cost something together only: see [`Plan::event_of`].
     pub fn step_event(&self, step: u32) -> Result<Event> {
+        if self.draft.noise != NoiseRule::Independent {
+            let reason = format!(
+                "a step has no cost of its own under {} noise; ask for that of the first steps",
+                self.draft.noise.name()
+            );
+            return Err(Error::Refused { reason });
+        }
         let events = self.draft.events(self.noise_multiplier)?;
         let of_step = events.into_iter().take_while(|(start, _)| *start <= u64::from(step)).last();
         Ok(of_step.map_or_else(Event::nothing, |(_, event)| event))
@@ -249,7 +276,7 @@ impl Plan {
     /// cost. Steps beyond those asked for are as the last of them.
     ///
     /// # Errors
-    /// As [`Plan::step_event`].
+    /// Never for a plan that was made by a draft: its rate and noise were checked.
     pub fn event_of(&self, steps: u32) -> Result<Event> {
         Ok(self.draft.past.and(self.steps_event(steps)?))
     }
@@ -257,15 +284,15 @@ impl Plan {
     /// What the first `steps` steps alone cost.
     ///
     /// # Errors
-    /// As [`Plan::step_event`].
+    /// As [`Plan::event_of`].
     pub fn steps_event(&self, steps: u32) -> Result<Event> {
-        Ok(prefix(&self.draft.events(self.noise_multiplier)?, u64::from(steps)))
+        self.draft.cost(self.noise_multiplier, u64::from(steps))
     }
 
     /// What the whole run costs, known before it starts (law 1: the ledger says the same after it).
     ///
     /// # Errors
-    /// As [`Plan::step_event`].
+    /// As [`Plan::affordable_steps`].
     pub fn event(&self) -> Result<Event> {
         self.event_of(self.affordable_steps()?)
     }
@@ -278,14 +305,14 @@ impl Plan {
         let steps = self.draft.steps;
         let Some(budget) = self.draft.budget else { return Ok(steps) };
         self.draft.check_past(budget)?;
-        let in_all = |steps: u64, events: &[(u64, Event)]| self.draft.in_all(prefix(events, steps));
-        let (accountant, events) = (self.draft.accountant()?, self.draft.events(self.noise_multiplier)?);
-        let all = accountant.epsilon(&in_all(u64::from(steps), &events), self.draft.delta)?;
+        let cost = |n| self.draft.in_all(self.draft.cost_or_reason(self.noise_multiplier, n));
+        let accountant = self.draft.accountant()?;
+        let all = accountant.epsilon(&cost(u64::from(steps)), self.draft.delta)?;
         if all.upper() <= budget.get() {
             return Ok(steps);
         }
         // A longer prefix holds a shorter one, so its cost is not lower, whatever the noise of its steps.
-        let most = calibrate::steps(accountant.as_ref(), |n| in_all(n, &events), budget, self.draft.delta)?;
+        let most = calibrate::steps(accountant.as_ref(), cost, budget, self.draft.delta)?;
         Ok(u32::try_from(most.value).unwrap_or(u32::MAX).min(steps))
     }
 
@@ -308,9 +335,17 @@ impl Plan {
     /// The sampler of the plan, about to draw the batch of `step`.
     ///
     /// # Errors
-    /// As [`Plan::step_event`].
-    pub fn sampler(&self, key: &Key, step: u32) -> Result<Poisson> {
-        Ok(Poisson::new(self.draft.records, self.draft.sampling_rate()?, key.clone(), step))
+    /// As [`Plan::event_of`].
+    pub fn sampler(&self, key: &Key, step: u32) -> Result<Box<dyn Sampling>> {
+        let Draft { records, expected_batch, .. } = self.draft;
+        let (rate, key) = (self.draft.poisson_rate()?, key.clone());
+        Ok(match self.draft.noise {
+            NoiseRule::Independent => Box::new(Poisson::new(records, rate, key, step)),
+            NoiseRule::Tree => {
+                Box::new(Disjoint::new(records, NoiseRule::tree_steps(records, expected_batch), key, step))
+            }
+            NoiseRule::Banded { bands } => Box::new(Cyclic::new(records, rate, bands, key, step)),
+        })
     }
 
     /// The clip norm of the first step.
@@ -348,10 +383,16 @@ impl Plan {
     pub fn mechanism(&self, key: &Key, step: u32) -> Result<Box<dyn Mechanism>> {
         let factor = self.draft.schedules.noise.at(step, self.draft.steps);
         let z = NoiseMultiplier::new(self.noise_multiplier.get() * factor)?;
-        let batch = self.draft.expected_batch as f64;
-        Ok(match self.draft.clipping.adaptive() {
-            Some(rule) => Box::new(AdaptiveGaussian::new(rule, z, batch, key.clone(), step)?),
-            None => Box::new(Gaussian::new(z, batch, key.clone(), step)?),
+        let Draft { records, expected_batch, clip_norm, noise, .. } = self.draft;
+        let (batch, key) = (expected_batch as f64, key.clone());
+        Ok(match (noise, self.draft.clipping.adaptive()) {
+            (NoiseRule::Independent, Some(rule)) => Box::new(AdaptiveGaussian::new(rule, z, batch, key, step)?),
+            (NoiseRule::Independent, None) => Box::new(Gaussian::new(z, batch, key, step)?),
+            (NoiseRule::Tree, _) => {
+                let steps = NoiseRule::tree_steps(records, expected_batch);
+                Box::new(Tree::new(z, clip_norm, steps, batch, key, step)?)
+            }
+            (NoiseRule::Banded { bands }, _) => Box::new(Banded::new(z, clip_norm, bands, batch, key, step)?),
         })
     }
 }
@@ -381,6 +422,7 @@ mod tests {
             clip_norm: ClipNorm::new(1.0).unwrap(),
             perturbation: None,
             clipping: ClipRule::default(),
+            noise: NoiseRule::default(),
             schedules: Schedules::default(),
             past: Past::default(),
             steps: 50,
@@ -450,6 +492,9 @@ mod tests {
     fn a_plan_written_without_a_rule_or_schedules_is_clipped_flat_without() {
         let plan = draft().with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap();
         let text = serde_json::to_string(&plan).unwrap();
+        let before = text.replace(r#""noise":"independent","#, "");
+        assert_ne!(text, before);
+        assert_eq!(serde_json::from_str::<Plan>(&before).unwrap(), plan);
         let one = r#"[{"from":0.0,"factor":1.0}]"#;
         let before = text.replace("\"clipping\":\"flat\",", "");
         assert_ne!(text, before);

@@ -51,6 +51,10 @@ pub enum Role {
     Directions = 8,
     /// The noise on the number of examples within the clip norm.
     ClipCount = 9,
+    /// In which group or batch of a pass a record is; the step is the pass.
+    Placement = 12,
+    /// The noise at a node of a tree; the step is the node's last.
+    Node = 13,
 }
 
 impl Key {
@@ -139,6 +143,8 @@ mod tests {
             Role::Perturbation,
             Role::Directions,
             Role::ClipCount,
+            Role::Placement,
+            Role::Node,
         ];
         let mut firsts = HashSet::new();
         for role in roles {

@@ -11,7 +11,7 @@ use crate::noise::{Mechanism, Noiseless};
 use crate::optim::Optimizer;
 use crate::plan::Plan;
 use crate::run::Run;
-use crate::sample::{Batch, Sampling};
+use crate::sample::Batch;
 use crate::seed::Key;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -32,6 +32,8 @@ pub struct Trainer<'a> {
     affordable: u32,
     /// That of the step to come.
     clip_norm: ClipNorm,
+    /// That of the last step, for a step that goes on with it.
+    mechanism: Option<Box<dyn Mechanism>>,
     /// Whether gradients are clipped and noise is added.
     private: bool,
     /// Of the data, once it is asked for: the records do not change.
@@ -101,6 +103,7 @@ impl<'a> Trainer<'a> {
             step: 0,
             affordable,
             clip_norm,
+            mechanism: None,
             private: true,
             fingerprint: OnceCell::new(),
         })
@@ -154,6 +157,7 @@ impl<'a> Trainer<'a> {
         };
         checkpoint.restore(self.parameters, self.optimizer.as_mut())?;
         self.clip_norm = clip_norm;
+        self.mechanism = None;
         self.ledger = checkpoint.ledger().clone();
         self.step = checkpoint.step();
         Ok(())
@@ -179,8 +183,15 @@ impl<'a> Trainer<'a> {
             let sum = self.clipped(&batch, clip.as_ref())?;
             let clipping = sum.clipping();
 
+            let continues = mechanism.continues();
             let (release, event) = mechanism.release(sum)?;
-            self.ledger.record(sampler.amplify(event));
+            let event = sampler.amplify(event);
+            if continues {
+                self.ledger.record_over_last(event);
+            } else {
+                self.ledger.record(event);
+            }
+            self.mechanism = Some(mechanism);
             self.step += 1;
             self.clip_norm = self.plan.clip_norm_after(self.clip_norm, &release, self.step)?;
             self.optimizer.step(self.parameters, release)?;
@@ -197,9 +208,13 @@ impl<'a> Trainer<'a> {
     }
 
     /// The doors of the step to come: the rule into the sum of a model with the parameters `names`, and the mechanism out of it.
-    fn doors(&self, names: &[String]) -> Result<(Box<dyn Clip>, Box<dyn Mechanism>)> {
+    fn doors(&mut self, names: &[String]) -> Result<(Box<dyn Clip>, Box<dyn Mechanism>)> {
         if self.private {
-            return Ok((self.plan.clip(self.clip_norm, names), self.plan.mechanism(self.key, self.step)?));
+            let mechanism = match self.mechanism.take().filter(|mechanism| mechanism.continues()) {
+                Some(last) => last,
+                None => self.plan.mechanism(self.key, self.step)?,
+            };
+            return Ok((self.plan.clip(self.clip_norm, names), mechanism));
         }
         Ok((Box::new(Unclipped), Box::new(Noiseless::new(self.plan.draft().expected_batch as f64)?)))
     }

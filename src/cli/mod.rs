@@ -11,6 +11,7 @@ mod config;
 mod data;
 mod datasets;
 mod ledger;
+mod noise;
 mod optimizer;
 mod past;
 mod progress;

@@ -3,6 +3,7 @@
 use super::clipping::ClippingArgs;
 use super::config::Flags;
 use super::datasets::{DataArgs, Datasets};
+use super::noise::NoiseArgs;
 use super::optimizer::{self, OptimizerArgs};
 use super::past::PastArgs;
 use super::progress::Watcher;
@@ -15,6 +16,7 @@ use crate::evaluate::Evaluation;
 use crate::journal::Journal;
 use crate::model::{Architecture, Classifier};
 use crate::nn::{Parameters, Sequential};
+use crate::noise::NoiseRule;
 use crate::plan::{Draft, Past, Plan, Unit};
 use crate::recipe::{Defaults, Recipe};
 use crate::report::{self, Cost, Findings, Report, RunDirectory, Twin, Utility, model_file};
@@ -59,8 +61,10 @@ pub(super) struct Args {
     #[command(flatten)]
     clipping: ClippingArgs,
     #[command(flatten)]
+    noise: NoiseArgs,
+    #[command(flatten)]
     schedules: ScheduleArgs,
-    /// Expected records in a batch. Batches are Poisson-sampled: their real sizes vary.
+    /// Expected records in a batch. Batches are drawn at random: their real sizes vary.
     #[arg(long, value_name = "B", help_heading = "Privacy")]
     batch_size: Option<usize>,
     /// Expected passes over the data.
@@ -465,6 +469,7 @@ impl Args {
         let model = self.model.unwrap_or_else(|| Architecture::usual(&data.form()));
         let defaults = Defaults::new(model, data.len());
         let expected_batch = self.batch_size.unwrap_or(defaults.expected_batch);
+        let noise = self.noise.rule()?;
         let draft = Draft {
             unit: Unit::Record,
             relation: self.relation()?,
@@ -473,9 +478,10 @@ impl Args {
             clip_norm: ClipNorm::new(self.clip_norm.unwrap_or(defaults.clip_norm))?,
             perturbation: self.perturbation.map(Perturbation::new).transpose()?,
             clipping: self.clipping.rule(expected_batch)?,
+            noise,
             schedules: self.schedules.read()?,
             past,
-            steps: self.steps(data.len(), expected_batch, defaults.epochs)?,
+            steps: self.steps(noise, data.len(), expected_batch, defaults.epochs)?,
             delta: Delta::new(self.delta)?,
             budget: self.epsilon()?,
             accountant: self.accountant.clone(),
@@ -508,12 +514,12 @@ impl Args {
     }
 
     /// An integer, fixed before the noise is calibrated for it.
-    fn steps(&self, records: usize, expected_batch: usize, default_epochs: f64) -> Result<u32> {
+    fn steps(&self, noise: NoiseRule, records: usize, expected_batch: usize, default_epochs: f64) -> Result<u32> {
         if let Some(steps) = self.steps {
             return Ok(steps);
         }
         let epochs = self.epochs.unwrap_or(default_epochs);
-        let steps = (epochs * records as f64 / expected_batch.max(1) as f64).round().max(1.0);
+        let steps = noise.steps_of(epochs, records, expected_batch).round().max(1.0);
         if !(epochs.is_finite() && epochs > 0.0 && steps < f64::from(u32::MAX)) {
             return Err(Error::value("--epochs", epochs, "a number above 0 that makes fewer than 2^32 steps"));
         }

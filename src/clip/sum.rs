@@ -156,6 +156,12 @@ impl ClippedSum {
         self.within as f64 - 0.5 * self.clipping.examples as f64
     }
 
+    /// For a mechanism alone: how many elements each block of [`ClippedSum::release`] has.
+    pub(crate) fn blocks(&self) -> Vec<usize> {
+        let elements = self.sum.iter().map(Tensor::elem_count);
+        elements.flat_map(|all| (0..all).step_by(BLOCK).map(move |first| BLOCK.min(all - first))).collect()
+    }
+
     /// Hands the sum to a mechanism: `f(block, elements)` maps the elements in f64, and the results are rounded once to the type
     /// of the parameters, on their device.
     ///

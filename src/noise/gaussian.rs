@@ -1,6 +1,6 @@
 //! The Gaussian mechanism on a ChaCha20 stream.
 
-use super::{Mechanism, Release, share_of};
+use super::{Mechanism, Release, ordinary, share_of};
 use crate::clip::ClippedSum;
 use crate::kernel::chacha::Stream;
 use crate::kernel::normal::{DRAWS, Normals};
@@ -93,17 +93,7 @@ impl StandardNormals {
 
 impl Mechanism for Gaussian {
     fn release(&mut self, sum: ClippedSum) -> Result<(Release, Event)> {
-        let deviation = self.noise_multiplier.get() * sum.bound();
-        // Below the normal numbers the product is rounded by a share of itself, or to nothing.
-        if !deviation.is_normal() {
-            return Err(Error::Refused {
-                reason: format!(
-                    "noise of {} times the bound {} of the sum is not an ordinary number; clip the sum, or choose another noise multiplier",
-                    self.noise_multiplier.get(),
-                    sum.bound()
-                ),
-            });
-        }
+        let deviation = ordinary(self.noise_multiplier.get(), sum.bound())?;
         let (draws, share) = (StandardNormals::new(&self.key, self.step), self.share);
         let gradient = sum.release(|block, values| {
             draws.combine(values, block, |value, draw| (value + deviation * draw) * share);

@@ -4,14 +4,20 @@
 //! the other.
 
 mod adaptive;
+mod banded;
 mod gaussian;
 mod noiseless;
+mod rule;
+mod tree;
 
 pub use adaptive::AdaptiveGaussian;
+pub use banded::Banded;
 pub use gaussian::{Gaussian, StandardNormals};
 pub use noiseless::Noiseless;
+pub use rule::NoiseRule;
+pub use tree::Tree;
 
-use crate::clip::ClippedSum;
+use crate::clip::{ClipNorm, ClippedSum};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use dp_accountant::Event;
@@ -26,6 +32,12 @@ pub trait Mechanism: Send {
 
     /// What a release costs on the data it was computed from, before any amplification.
     fn event(&self) -> Event;
+
+    /// Whether the next release goes on with the last one: their noise is correlated, and its event, amplified, is that of all
+    /// releases since the last that did not go on, in the place of what was recorded for them.
+    fn continues(&self) -> bool {
+        false
+    }
 }
 
 /// A gradient that may be seen: everything computed from it is post-processing and costs nothing more.
@@ -53,6 +65,31 @@ impl Release {
     pub fn into_gradient(self) -> Vec<Tensor> {
         self.gradient
     }
+}
+
+/// The standard deviation of noise that is `multiplier` times `bound`.
+fn ordinary(multiplier: f64, bound: f64) -> Result<f64> {
+    let deviation = multiplier * bound;
+    // Below the normal numbers the product is rounded by a share of itself, or to nothing.
+    if deviation.is_normal() {
+        return Ok(deviation);
+    }
+    let reason = format!(
+        "noise of {multiplier} times the bound {bound} of the sum is not an ordinary number; clip the sum, or choose another noise multiplier"
+    );
+    Err(Error::Refused { reason })
+}
+
+/// The bound of a sum, if it is the clip norm but for what the bounds of many groups are rounded up by.
+///
+/// Correlated noise is of many steps: under another bound the noise of earlier steps would not be what this one takes off.
+fn fixed_bound(sum: &ClippedSum, clip_norm: ClipNorm) -> Result<f64> {
+    let (bound, clip_norm) = (sum.bound(), clip_norm.get());
+    if (bound / clip_norm - 1.0).abs() <= 1e-9 {
+        return Ok(bound);
+    }
+    let reason = format!("correlated noise for sums of the bound {clip_norm} was given one of the bound {bound}");
+    Err(Error::Refused { reason })
 }
 
 /// The inverse of an expected batch.

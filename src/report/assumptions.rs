@@ -43,8 +43,10 @@ fn of_run(privacy: &Privacy, model: &ModelFile, utility: &Utility) -> Vec<Assump
     );
     assume(
         format!(
-            "The number of records ({}), the expected batch ({}) and the sampling rate are public constants.",
-            privacy.records, privacy.expected_batch
+            "The number of records ({}), the expected batch ({}) and the {} are public constants.",
+            privacy.records,
+            privacy.expected_batch,
+            if privacy.sampling_rate.is_some() { "sampling rate" } else { "number of batches in a pass" }
         ),
         "If the number of records is itself a secret, publishing it tells whether a record is there, and the guarantee does not \
          cover that.",

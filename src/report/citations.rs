@@ -2,6 +2,7 @@
 
 use super::{Protection, Report, Route};
 use crate::clip::ClipRule;
+use crate::noise::NoiseRule;
 use crate::optim::{BiasCorrection, Rule};
 
 /// The program first, then the papers.
@@ -13,6 +14,7 @@ pub(super) fn citations(report: &Report) -> Vec<String> {
     );
     let mut papers = vec![ABADI];
     papers.extend(clipping(report.privacy.clipping));
+    papers.extend(noise(report.plan.draft().noise));
     if report.privacy.perturbation.is_some() {
         papers.push(CHEN);
     }
@@ -52,6 +54,14 @@ fn clipping(rule: ClipRule) -> Option<&'static str> {
     }
 }
 
+fn noise(rule: NoiseRule) -> Option<&'static str> {
+    match rule {
+        NoiseRule::Independent => None,
+        NoiseRule::Tree => Some(KAIROUZ),
+        NoiseRule::Banded { .. } => Some(CHOQUETTE_CHOO),
+    }
+}
+
 fn optimizer(rule: &Rule) -> Vec<&'static str> {
     let (config, first) = match rule {
         Rule::Sgd(_) => return Vec::new(),
@@ -83,6 +93,11 @@ const BU: &str = "Z. Bu, Y.-X. Wang, S. Zha, G. Karypis. Automatic Clipping: Dif
                   Stronger. 2022, arXiv 2206.07136. (clipping rule)";
 const ANDREW: &str =
     "Andrew, Thakkar, McMahan and Ramaswamy (2021): Differentially Private Learning with Adaptive Clipping. NeurIPS.";
+const KAIROUZ: &str = "P. Kairouz, B. McMahan, S. Song, O. Thakkar, A. Thakurta, Z. Xu. Practical and Private (Deep) Learning Without \
+                       Sampling or Shuffling. ICML 2021, arXiv 2103.00039. (tree noise)";
+const CHOQUETTE_CHOO: &str = "C. A. Choquette-Choo, A. Ganesh, R. McKenna, H. B. McMahan, K. Rush, A. Thakurta, Z. Xu. (Amplified) \
+                              Banded Matrix Factorization: A unified approach to private training. NeurIPS 2023, arXiv 2306.08153. \
+                              (banded noise)";
 const XIA: &str = "T. Xia et al. Differentially Private Learning with Per-Sample Adaptive Clipping. AAAI 2023, arXiv 2212.00328. \
                    (clipping rule)";
 const CHEN: &str = "X. Chen, Z. S. Wu, M. Hong. Understanding Gradient Clipping in Private SGD: A Geometric Perspective. NeurIPS 2020, \

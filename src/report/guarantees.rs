@@ -3,7 +3,7 @@
 
 use super::Interval;
 use crate::plan::Plan;
-use dp_accountant::{Accountant, Bound, Event, group};
+use dp_accountant::{Accountant, Bound, Event, SamplingRate, group};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
 
@@ -171,7 +171,13 @@ fn without_sampling(event: &Event) -> Result<Event, String> {
         Event::Composed { events } => {
             Event::composed(events.iter().map(without_sampling).collect::<Result<Vec<_>, _>>()?)
         }
-        Event::Gaussian { .. } | Event::AdaptiveClip { .. } => event.clone(),
+        Event::CyclicPoisson { bands, steps, noise_multiplier, .. } => Event::CyclicPoisson {
+            sampling_rate: SamplingRate::new(1.0).map_err(|error| error.to_string())?,
+            bands: *bands,
+            steps: *steps,
+            noise_multiplier: *noise_multiplier,
+        },
+        Event::Gaussian { .. } | Event::AdaptiveClip { .. } | Event::TreeAggregation { .. } => event.clone(),
         other => return Err(format!("it is not known what is left of {} without sampling", other.kind())),
     })
 }
@@ -180,8 +186,9 @@ fn without_sampling(event: &Event) -> Result<Event, String> {
 mod tests {
     use super::*;
     use crate::clip::{ClipNorm, ClipRule};
+    use crate::noise::NoiseRule;
     use crate::plan::{Draft, Past, Schedules, Unit};
-    use dp_accountant::{Delta, NoiseMultiplier, NoiseScale, Relation, SamplingRate};
+    use dp_accountant::{Delta, NoiseMultiplier, NoiseScale, Relation};
 
     fn plan(expected_batch: usize, steps: u32, relation: Relation) -> Plan {
         let draft = Draft {
@@ -192,6 +199,7 @@ mod tests {
             clip_norm: ClipNorm::new(1.0).unwrap(),
             perturbation: None,
             clipping: ClipRule::Flat,
+            noise: NoiseRule::default(),
             schedules: Schedules::default(),
             past: Past::default(),
             steps,

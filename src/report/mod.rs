@@ -110,8 +110,9 @@ pub struct Privacy {
     pub neighbouring_relation: Relation,
     /// The sampler that was really run.
     pub sampler: String,
-    /// The probability with which a record was in a batch.
-    pub sampling_rate: f64,
+    /// The probability with which a record was in a batch, under banded noise in one of its group; none where every record is in one
+    /// batch a pass.
+    pub sampling_rate: Option<f64>,
     /// The public number of records.
     pub records: usize,
     /// The public number that sums were divided by.
@@ -128,7 +129,7 @@ pub struct Privacy {
     /// The mechanism.
     pub mechanism: String,
     /// Noise standard deviation over clip norm, of sum and count together under adaptive clipping; the plan's noise schedule
-    /// multiplies it.
+    /// multiplies it. Under tree noise that of a node, under banded noise that before the matrix and over its column norm too.
     pub noise_multiplier: NoiseMultiplier,
     /// Steps asked for.
     pub steps_asked: u32,
@@ -304,7 +305,7 @@ impl Privacy {
             joint,
             unit: draft.unit,
             neighbouring_relation: draft.relation,
-            sampler: "poisson".into(),
+            sampler: draft.noise.sampler(),
             sampling_rate: plan.sampling_rate(),
             records: draft.records,
             expected_batch: draft.expected_batch,
@@ -312,7 +313,7 @@ impl Privacy {
             clip_norm: draft.clip_norm.get(),
             last_clip_norm: None,
             perturbation: draft.perturbation.map(Perturbation::get),
-            mechanism: "gaussian".into(),
+            mechanism: draft.noise.mechanism(),
             noise_multiplier: plan.noise_multiplier(),
             steps_asked: draft.steps,
             steps: ledger.steps() - draft.past.steps(),

@@ -1,6 +1,7 @@
 //! The statement: the report, for a person.
 
 use super::Report;
+use crate::noise::NoiseRule;
 use crate::seed::Origin;
 use dp_accountant::Relation;
 
@@ -50,9 +51,9 @@ pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
     line(
         "sampler",
         format!(
-            "{}, rate {} (expected batch {} of {} records)",
+            "{}{} (expected batch {} of {} records)",
             capital(&p.sampler),
-            round(p.sampling_rate),
+            p.sampling_rate.map_or_else(String::new, |rate| format!(", rate {}", round(rate))),
             p.expected_batch,
             p.records
         ),
@@ -68,7 +69,12 @@ pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
             line(label, format!("{schedule} (share of the steps from which on = factor)"));
         }
     }
-    let pair = if p.clipping.adaptive().is_some() { " of sum and count together" } else { "" };
+    let pair = match (report.plan.draft().noise, p.clipping.adaptive()) {
+        (NoiseRule::Tree, _) => " at each node",
+        (NoiseRule::Banded { .. }, _) => " over clip norm and column norm",
+        (NoiseRule::Independent, Some(_)) => " of sum and count together",
+        (NoiseRule::Independent, None) => "",
+    };
     let noise = round(p.noise_multiplier.get());
     line("mechanism", format!("{}, noise multiplier {noise}{pair}", capital(&p.mechanism)));
     line("steps", format!("{} asked, {} done", p.steps_asked, p.steps));

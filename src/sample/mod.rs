@@ -3,8 +3,13 @@
 //! A sampler draws batches and says what its sampling does to the cost of whatever is done with them: only the sampler
 //! knows its rate, so only it may claim amplification.
 
+mod cyclic;
+mod disjoint;
+mod placement;
 mod poisson;
 
+pub use cyclic::Cyclic;
+pub use disjoint::Disjoint;
 pub use poisson::Poisson;
 
 use dp_accountant::Event;
@@ -15,7 +20,8 @@ pub trait Sampling {
     /// The next batch. An empty batch is a normal one: its step is pure noise.
     fn next_batch(&mut self) -> Batch;
 
-    /// What `event` on a batch of this sampler costs the whole data set.
+    /// What `event` on the last batch costs the whole data set; of a mechanism that goes on with its last release
+    /// ([`Mechanism::continues`](crate::noise::Mechanism::continues)), on the batches since it did not.
     fn amplify(&self, event: Event) -> Event;
 }
 

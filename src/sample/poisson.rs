@@ -42,7 +42,13 @@ impl Sampling for Poisson {
     }
 
     fn amplify(&self, event: Event) -> Event {
-        event.poisson_sampled(self.rate)
+        match event {
+            // A record may take part in any step, and these are about records that do not.
+            Event::TreeAggregation { .. } | Event::CyclicPoisson { .. } | Event::CorrelatedNoise { .. } => {
+                Event::unsupported(format!("{} on Poisson samples", event.kind()))
+            }
+            event => event.poisson_sampled(self.rate),
+        }
     }
 }
 

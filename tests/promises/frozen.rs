@@ -9,6 +9,7 @@ use dpsgd::data::Dataset;
 use dpsgd::grad::{Engine, PerExample, Recorded, Weights};
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Flatten, Parameters, Sequential, linear};
+use dpsgd::noise::NoiseRule;
 use dpsgd::optim::{Sgd, SgdConfig};
 use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
 use dpsgd::report::model_file;
@@ -26,6 +27,7 @@ fn plan() -> Plan {
         clip_norm: ClipNorm::new(0.7).unwrap(),
         perturbation: None,
         clipping: ClipRule::default(),
+        noise: NoiseRule::default(),
         schedules: Schedules::default(),
         past: Past::default(),
         steps: 4,

@@ -64,6 +64,16 @@ fn so_is_one_whose_clip_norm_and_noise_change() {
     );
 }
 
+#[test]
+fn so_is_one_with_tree_noise() {
+    is_resumed_bit_for_bit(" --noise tree --batch-size 8");
+}
+
+#[test]
+fn so_is_one_with_banded_noise() {
+    is_resumed_bit_for_bit(" --noise banded --bands 5 --batch-size 8");
+}
+
 /// What an interrupted run leaves, apart from what it was started with and what it has measured.
 fn kept(directory: &Path) -> Vec<String> {
     entries(directory).into_iter().filter(|name| name != "metrics.csv" && name != "config.toml").collect()
@@ -151,6 +161,7 @@ fn other_flags_do_not_go_on_with_a_run() {
         ("--epsilon 8", &["\"budget\":3.0", "\"budget\":8.0"]),
         ("--delta 1e-6", &["\"delta\":0.00001", "\"delta\":1e-6"]),
         ("--batch-size 6", &["\"expected_batch\":32", "\"expected_batch\":6"]),
+        ("--noise tree", &["\"noise\":\"independent\"", "\"noise\":\"tree\""]),
         ("--noise-schedule 0=2", &["\"factor\":1.0", "\"factor\":2.0"]),
         ("--model mlp", &[]),
         ("--learning-rate 0.25", &[]),

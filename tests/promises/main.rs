@@ -6,6 +6,7 @@ mod bad_input;
 mod clipping_rules;
 mod command_line;
 mod configuration;
+mod correlated_noise;
 mod data;
 mod documents;
 mod frozen;

@@ -6,7 +6,7 @@ use dpsgd::clip::{ClipNorm, ClipRule, ClippedSum, Flat, Unclipped};
 use dpsgd::grad::Written;
 use dpsgd::model::Architecture;
 use dpsgd::nn::Parameters;
-use dpsgd::noise::{Gaussian, Mechanism, Noiseless, Release};
+use dpsgd::noise::{Gaussian, Mechanism, NoiseRule, Noiseless, Release};
 use dpsgd::optim::{
     AdamConfig, BiasCorrection, EmaConfig, Optimizer, OptimizerConfig, Rule, Schedule, SgdConfig, Shape,
 };
@@ -396,6 +396,7 @@ fn resumed(first: OptimizerConfig, stop: u32, second: OptimizerConfig) -> Result
         expected_batch: 64,
         clip_norm: ClipNorm::new(1.0)?,
         clipping: ClipRule::default(),
+        noise: NoiseRule::default(),
         schedules: Schedules::default(),
         past: Past::default(),
         perturbation: None,

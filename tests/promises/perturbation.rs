@@ -8,7 +8,7 @@ use dpsgd::data::Dataset;
 use dpsgd::grad::{Engine, PerExample, Recorded, Tape, Weights};
 use dpsgd::model::Model;
 use dpsgd::nn::{Activation, Layer, Parameters, Positions, Sequential, linear, positions};
-use dpsgd::noise::{Mechanism, Noiseless};
+use dpsgd::noise::{Mechanism, NoiseRule, Noiseless};
 use dpsgd::optim::{Averaged, EmaConfig, Sgd, SgdConfig};
 use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
 use dpsgd::run::Run;
@@ -46,6 +46,7 @@ fn plan(records: usize, expected_batch: usize, steps: u32, perturbation: Option<
         expected_batch,
         clip_norm: ClipNorm::new(1.0).unwrap(),
         clipping: ClipRule::default(),
+        noise: NoiseRule::default(),
         schedules: Schedules::default(),
         past: Past::default(),
         perturbation: perturbation.map(|k| Perturbation::new(k).unwrap()),

@@ -7,7 +7,7 @@ use dpsgd::data::Dataset;
 use dpsgd::grad::Recorded;
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
-use dpsgd::noise::{Mechanism, Noiseless};
+use dpsgd::noise::{Mechanism, NoiseRule, Noiseless};
 use dpsgd::optim::{Sgd, SgdConfig};
 use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
 use dpsgd::run::Run;
@@ -32,6 +32,7 @@ fn draft(records: usize) -> Draft {
         clip_norm: ClipNorm::new(0.7).unwrap(),
         perturbation: None,
         clipping: ClipRule::default(),
+        noise: NoiseRule::default(),
         schedules: Schedules::default(),
         past: Past::default(),
         steps: 12,

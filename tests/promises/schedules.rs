@@ -8,6 +8,7 @@ use dpsgd::clip::{Adaptive, ClipNorm, ClipRule};
 use dpsgd::data::Dataset;
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
+use dpsgd::noise::NoiseRule;
 use dpsgd::optim::{AdamConfig, OptimizerConfig, Rule, SgdConfig};
 use dpsgd::plan::{Draft, Factors, Past, Plan, Schedules, Unit};
 use dpsgd::run::Run;
@@ -37,6 +38,7 @@ fn draft(clipping: ClipRule, schedules: Schedules) -> Draft {
         clip_norm: ClipNorm::new(0.7).unwrap(),
         perturbation: None,
         clipping,
+        noise: NoiseRule::default(),
         schedules,
         past: Past::default(),
         steps: 20,
