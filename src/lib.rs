@@ -16,6 +16,7 @@
 //! | [`nn`], [`model`] | layers with per-example gradients, and networks of them |
 //! | [`grad`] | the per-example engine: tape, rules, isolation probe, naive oracle |
 //! | [`clip`] | the one door into a sum, and the clipping rules |
+//! | [`augment`] | random copies of examples, averaged before the clip |
 //! | [`noise`] | the one door out of it |
 //! | [`optim`] | optimisers, which see releases only |
 //! | [`plan`], [`run`], [`recipe`] | what the guarantee depends on, what it does not, what is learnt |
@@ -83,6 +84,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod augment;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

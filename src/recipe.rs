@@ -1,10 +1,11 @@
 //! The recipe: what is learnt and how. The guarantee does not depend on it, the model does.
 
+use crate::augment::Augmentation;
 use crate::model::Architecture;
 use crate::optim::{OptimizerConfig, Rule, SgdConfig};
 use serde::{Deserialize, Serialize};
 
-/// Data, architecture and optimiser of a run.
+/// Data, architecture, optimiser and augmentation of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -14,6 +15,9 @@ pub struct Recipe {
     pub model: Architecture,
     /// The optimiser, with its schedule and average.
     pub optimizer: OptimizerConfig,
+    /// The random copies of examples that are learnt from, if not from the examples themselves.
+    #[serde(default)]
+    pub augmentation: Option<Augmentation>,
 }
 
 /// Batch size, epochs, clip norm and optimiser for who gave none.

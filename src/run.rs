@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// How many records are in memory at a time. Bounds memory; changes results by float rounding only.
+    /// How many records, or copies of them, are in memory at a time. Bounds memory; changes results by float rounding only.
     pub physical_batch: NonZeroUsize,
     /// Where tensors live.
     pub device: DeviceName,

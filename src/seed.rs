@@ -51,6 +51,8 @@ pub enum Role {
     Directions = 8,
     /// The noise on the number of examples within the clip norm.
     ClipCount = 9,
+    /// The random copies of single examples.
+    Augmentation = 10,
     /// In which group or batch of a pass a record is; the step is the pass.
     Placement = 12,
     /// The noise at a node of a tree; the step is the node's last.
@@ -143,6 +145,7 @@ mod tests {
             Role::Perturbation,
             Role::Directions,
             Role::ClipCount,
+            Role::Augmentation,
             Role::Placement,
             Role::Node,
         ];

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use crate::augment::Augmentation;
 use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::clip::{Clip, ClipNorm, ClippedSum, Clipping, Symmetry, Unclipped};
 use crate::data::{Dataset, Domain, Form, Target};
@@ -17,6 +18,7 @@ use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use dp_accountant::Ledger;
 use std::cell::OnceCell;
+use std::num::NonZeroUsize;
 
 /// A model, its data and its plan, on the way from the first step to the last.
 pub struct Trainer<'a> {
@@ -36,6 +38,7 @@ pub struct Trainer<'a> {
     mechanism: Option<Box<dyn Mechanism>>,
     /// Whether gradients are clipped and noise is added.
     private: bool,
+    augmentation: Option<Augmentation>,
     /// Of the data, once it is asked for: the records do not change.
     fingerprint: OnceCell<Fingerprint>,
 }
@@ -105,6 +108,7 @@ impl<'a> Trainer<'a> {
             clip_norm,
             mechanism: None,
             private: true,
+            augmentation: None,
             fingerprint: OnceCell::new(),
         })
     }
@@ -116,11 +120,21 @@ impl<'a> Trainer<'a> {
         Self { private: false, affordable: self.plan.draft().steps, ..self }
     }
 
+    /// Learns from the mean gradients of random copies of the sampled records. The cost is the same, and so are the batches; the
+    /// physical batch counts copies, and those of one record are in memory together.
+    ///
+    /// # Errors
+    /// When the records cannot be augmented.
+    pub fn augmented(self, augmentation: Augmentation) -> Result<Self> {
+        augmentation.check(self.data.shape())?;
+        Ok(Self { augmentation: Some(augmentation), ..self })
+    }
+
     /// Goes on from a checkpoint: the same parameters, optimiser, ledger and step, so that every later bit is the same.
     ///
     /// Bring the same model and the same settings of the optimiser: the checkpoint knows parameters by name and shape, and neither
-    /// what the model computes with them nor the learning rate. With others, steps that the interrupted run had taken after the
-    /// checkpoint would be taken again with other sums under the same noise.
+    /// what the model computes with them, nor the learning rate, nor the augmentation. With others, steps that the interrupted
+    /// run had taken after the checkpoint would be taken again with other sums under the same noise.
     ///
     /// # Errors
     /// When the checkpoint is of another plan, key or other records, when its ledger is not what its steps cost, when its
@@ -221,7 +235,12 @@ impl<'a> Trainer<'a> {
 
     /// The clipped sum of a batch, whose examples may have been perturbed before.
     fn clipped(&self, batch: &Batch, clip: &dyn Clip) -> Result<ClippedSum> {
-        let gradients = batch.micro_batches(self.run.physical_batch).map(|rows| self.per_example(rows));
+        let mut place = 0;
+        let gradients = batch.micro_batches(self.examples_at_a_time()).map(|rows| {
+            let from = place;
+            place += rows.len();
+            self.averaged(rows, from)
+        });
         let Some(perturbation) = self.plan.draft().perturbation.filter(|_| self.private) else {
             return ClippedSum::new(self.parameters, clip, gradients);
         };
@@ -234,14 +253,29 @@ impl<'a> Trainer<'a> {
         ClippedSum::new(self.parameters, clip, perturbed)
     }
 
+    /// As many examples as have a physical batch of copies.
+    fn examples_at_a_time(&self) -> NonZeroUsize {
+        let copies = self.augmentation.map_or(NonZeroUsize::MIN, Augmentation::copies);
+        NonZeroUsize::new(self.run.physical_batch.get() / copies).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// The per-example gradients of the records of a batch from the place `from` on, means over their copies if there are any.
+    fn averaged(&self, rows: &[usize], from: usize) -> Result<Recorded> {
+        let Some(augmentation) = self.augmentation else { return self.per_example(rows) };
+        let (features, labels) = augmentation.copies_of(self.data, rows, self.key, self.step, from)?;
+        let (xs, ys) = on_device(features, labels, self.data.shape(), self.parameters)?;
+        let recorded = Recorded::new(self.model, self.parameters, &xs, &ys, self.run.engine())?;
+        recorded.averaged(augmentation.copies())
+    }
+
     /// The per-example gradients of some records.
     fn per_example(&self, rows: &[usize]) -> Result<Recorded> {
         let (xs, ys) = tensors(self.data, rows, self.parameters)?;
         Recorded::new(self.model, self.parameters, &xs, &ys, self.run.engine())
     }
 
-    /// How symmetric the gradients of the first `examples` records are where the parameters stand now. All of them are in memory
-    /// together. Not private.
+    /// How symmetric the gradients of the first `examples` records (themselves, not copies of them) are where the parameters
+    /// stand now. All of them are in memory together. Not private.
     ///
     /// # Errors
     /// When there are fewer than two, or a gradient is not finite.
@@ -314,9 +348,19 @@ pub fn tensors(data: &Dataset, rows: &[usize], parameters: &Parameters) -> Resul
     }
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     data.gather(rows, &mut features, &mut labels)?;
-    let shape: Vec<usize> = std::iter::once(rows.len()).chain(data.shape().iter().copied()).collect();
+    on_device(features, labels, data.shape(), parameters)
+}
+
+fn on_device(
+    features: Vec<f32>,
+    labels: Vec<u32>,
+    shape: &[usize],
+    parameters: &Parameters,
+) -> Result<(Tensor, Tensor)> {
+    let rows = labels.len();
+    let shape: Vec<usize> = std::iter::once(rows).chain(shape.iter().copied()).collect();
     let xs = Tensor::from_vec(features, shape, &Device::Cpu)?.to_dtype(parameters.dtype())?;
-    let ys = Tensor::from_vec(labels, rows.len(), parameters.device())?;
+    let ys = Tensor::from_vec(labels, rows, parameters.device())?;
     Ok((xs.to_device(parameters.device())?, ys))
 }
 

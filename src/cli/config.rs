@@ -33,11 +33,11 @@ pub(super) fn matches(cli: &Command, mut words: Vec<OsString>) -> Result<ArgMatc
     // The file may hold what a flag needs beside it, so nothing is refused before it is read.
     let lenient = cli.clone().mut_subcommand(TRAIN, |train| train.ignore_errors(true)).get_matches_from(&words);
     let command = cli.find_subcommand(TRAIN);
-    if let (Some((TRAIN, given)), Some(command)) = (lenient.subcommand(), command) {
-        if let Some(path) = given.get_one::<PathBuf>("config") {
-            let settings = read(cli, command, path)?;
-            words.extend(settings.into_iter().filter(|setting| setting.is_free(command, given)).flat_map(|s| s.words));
-        }
+    if let (Some((TRAIN, given)), Some(command)) = (lenient.subcommand(), command)
+        && let Some(path) = given.get_one::<PathBuf>("config")
+    {
+        let settings = read(cli, command, path)?;
+        words.extend(settings.into_iter().filter(|setting| setting.is_free(command, given)).flat_map(|s| s.words));
     }
     Ok(cli.clone().get_matches_from(words))
 }

@@ -5,6 +5,7 @@
 //! exactly one JSON document; progress and notes go to stderr.
 
 mod account;
+mod augmentation;
 mod clipping;
 mod completions;
 mod config;

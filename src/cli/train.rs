@@ -1,5 +1,6 @@
 //! `dpsgd train`: data in, private model and statement out.
 
+use super::augmentation::AugmentationArgs;
 use super::clipping::ClippingArgs;
 use super::config::Flags;
 use super::datasets::{DataArgs, Datasets};
@@ -92,6 +93,8 @@ pub(super) struct Args {
     model: Option<Architecture>,
     #[command(flatten)]
     optimizer: OptimizerArgs,
+    #[command(flatten)]
+    augmentation: AugmentationArgs,
 
     /// Derive all randomness from this seed, to repeat a run; the guarantee then holds only while the seed is secret.
     #[arg(long, value_name = "S", help_heading = "Run")]
@@ -109,7 +112,7 @@ pub(super) struct Args {
     /// it is not private.
     #[arg(long, value_name = "N", requires = "out", help_heading = "Run", value_parser = clap::value_parser!(u32).range(2..))]
     symmetry: Option<u32>,
-    /// Records in memory at a time: bounds memory and changes nothing else.
+    /// Records, or copies of them, in memory at a time: bounds memory and changes nothing else.
     #[arg(long, value_name = "N", help_heading = "Run")]
     physical_batch: Option<NonZeroUsize>,
     /// Threads; all cores if absent.
@@ -194,6 +197,9 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
     let steps = if args.no_privacy { plan.draft().steps } else { plan.affordable_steps()? };
     let optimizer = recipe.optimizer.build(steps)?;
     let mut trainer = Trainer::new(&plan, &run, &key, &data.train, &model, &parameters, optimizer)?;
+    if let Some(augmentation) = recipe.augmentation {
+        trainer = trainer.augmented(augmentation)?;
+    }
     if args.no_privacy {
         let mut watcher = Watcher::new(None, 0, Journal::new(recipe), args.quiet);
         let mut twin = trainer.without_privacy();
@@ -331,6 +337,7 @@ fn resolve(flags: &mut Flags, plan: &Plan, recipe: &Recipe, run: &Run) {
     for (key, value) in optimizer::resolved(&recipe.optimizer) {
         flags.set("learning", key, Some(value));
     }
+    flags.set("learning", "augmentation", recipe.augmentation.map(|augmentation| augmentation.copies().to_string()));
 }
 
 fn print_twin(twin: &Twin, format: Format) -> anyhow::Result<Ended> {
@@ -496,7 +503,8 @@ impl Args {
             }
         };
         let optimizer = self.optimizer.config(defaults.optimizer, self.no_privacy)?;
-        Ok((plan, Recipe { data: data.name().to_string(), model, optimizer }))
+        let augmentation = self.augmentation.read(data.shape())?;
+        Ok((plan, Recipe { data: data.name().to_string(), model, optimizer, augmentation }))
     }
 
     fn epsilon(&self) -> Result<Option<Epsilon>> {

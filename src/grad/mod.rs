@@ -6,6 +6,7 @@
 //! still has a gradient in autograd's store was not covered by a rule.
 
 mod bias;
+mod copies;
 mod naive;
 mod probe;
 mod recorded;
@@ -22,6 +23,7 @@ pub use recorded::{Recorded, Written};
 pub use tape::{Engine, Kernels, Route, Tape};
 
 pub(crate) use bias::Bias;
+pub(crate) use copies::Copies;
 pub(crate) use rule::Rule;
 pub(crate) use scale::Scale;
 pub(crate) use table::{Table, Tokens};

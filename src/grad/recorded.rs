@@ -1,5 +1,6 @@
 //! Per-example gradients read off a tape.
 
+use super::copies::averaged;
 use super::tape::{Cotangent, Record};
 use super::weight::{Kept, kept_by, norms_of_rows, zero_unless};
 use super::{Engine, Norms, PerExample, Rule, Tape, Weights, tied};
@@ -63,6 +64,26 @@ impl Recorded {
             })
             .collect::<Result<_>>()?;
         Ok(Self { batch, parameters, together: engine.together })
+    }
+
+    /// The gradients of examples with `copies` rows each, one after another: of every example the mean over its rows. Whatever is
+    /// measured, clipped and summed afterwards is that mean, once for each example.
+    ///
+    /// # Errors
+    /// When the rows are not a multiple of `copies`, or were measured before.
+    pub fn averaged(self, copies: NonZeroUsize) -> Result<Self> {
+        let refused = |reason: String| Err(Error::Model { reason });
+        if self.batch % copies != 0 {
+            return refused(format!("{} rows are not {copies} for each of some examples", self.batch));
+        }
+        if self.parameters.iter().any(|records| records.gradients.is_some()) {
+            return refused("rows that have been measured are no longer apart: average first".into());
+        }
+        if copies == NonZeroUsize::MIN {
+            return Ok(self);
+        }
+        let parameters = self.parameters.into_iter().map(|records| records.averaged(copies.get()));
+        Ok(Self { batch: self.batch / copies, parameters: parameters.collect::<Result<_>>()?, ..self })
     }
 
     /// The shapes of the parameters.
@@ -139,6 +160,12 @@ impl Records {
             return uncovered("the loss does not depend on it".into());
         }
         Ok(Self { var, uses: tied::joined(uses)?, gradients: None })
+    }
+
+    fn averaged(self, copies: usize) -> Result<Self> {
+        let size = self.var.elem_count();
+        let mean = |(rule, cotangents)| Ok(averaged(rule, &cotangents, copies, size)?);
+        Ok(Self { uses: self.uses.into_iter().map(mean).collect::<Result<_>>()?, ..self })
     }
 
     /// Upper bounds on the norms. A parameter used more than once has the norm of its summed gradient, never

@@ -5,7 +5,7 @@
 
 use super::bias::sum_of_all;
 use super::weight::{Kept, sum_of_rows};
-use super::{Bias, Scale, Table, Weight};
+use super::{Bias, Copies, Scale, Table, Weight};
 use candle_core::{Result, Tensor};
 
 /// The rule of a record. A new kind of parameter is a new variant; the compiler names what is left to write.
@@ -15,6 +15,7 @@ pub(crate) enum Rule {
     Bias(Bias),
     Scale(Scale),
     Table(Table),
+    Copies(Copies),
 }
 
 impl Rule {
@@ -25,6 +26,7 @@ impl Rule {
             Self::Bias(bias) => bias.measure(cotangents)?,
             Self::Scale(scale) => scale.measure(cotangents)?,
             Self::Table(table) => (table.norms(cotangents)?, None),
+            Self::Copies(copies) => copies.measure(cotangents)?,
         };
         Ok((norms, gradients.map(Kept::of)))
     }
@@ -36,6 +38,7 @@ impl Rule {
             Self::Bias(bias) => bias.instantiate(cotangents),
             Self::Scale(scale) => scale.instantiate(cotangents),
             Self::Table(table) => table.instantiate(cotangents),
+            Self::Copies(copies) => copies.instantiate(cotangents),
         }
     }
 
@@ -46,6 +49,7 @@ impl Rule {
             Self::Bias(bias) => sum_of_rows(&bias.instantiate(cotangents)?, weights),
             Self::Scale(scale) => sum_of_rows(&scale.instantiate(cotangents)?, weights),
             Self::Table(table) => table.weighted_sum(cotangents, weights),
+            Self::Copies(copies) => copies.weighted_sum(cotangents, weights),
         }
     }
 
@@ -56,6 +60,7 @@ impl Rule {
             Self::Bias(bias) => sum_of_all(&bias.instantiate(cotangents)?),
             Self::Scale(scale) => sum_of_all(&scale.instantiate(cotangents)?),
             Self::Table(table) => table.weighted_sum(cotangents, &vec![1.0; cotangents.dim(0)?]),
+            Self::Copies(copies) => copies.total(cotangents),
         }
     }
 
@@ -66,6 +71,7 @@ impl Rule {
             Self::Bias(bias) => Self::Bias(bias.clone()),
             Self::Scale(scale) => Self::Scale(scale.narrow(first, count)?),
             Self::Table(table) => Self::Table(table.narrow(first, count)),
+            Self::Copies(copies) => Self::Copies(copies.narrow(first, count)?),
         })
     }
 
@@ -73,6 +79,7 @@ impl Rule {
     pub(crate) fn kept(&self, batch: usize) -> usize {
         match self {
             Self::Weight(weight) if !weight.ghost(batch) => weight.size(),
+            Self::Copies(copies) => copies.kept(),
             _ => 0,
         }
     }
@@ -86,6 +93,7 @@ impl Rule {
             Self::Scale(scale) => Self::Scale(scale.without(kept)?),
             // Tokens are finite, and cotangents of zero add nothing.
             Self::Table(table) => Self::Table(table.clone()),
+            Self::Copies(copies) => Self::Copies(copies.without(kept)?),
         })
     }
 }

@@ -55,6 +55,11 @@ impl Tokens {
         Self { ids: ids.into(), batch: count, ..*self }
     }
 
+    /// Every `copies` examples as one, with the tokens of all of them.
+    fn stacked(&self, copies: usize) -> Self {
+        Self { batch: self.batch / copies, positions: self.positions * copies, ..self.clone() }
+    }
+
     /// The positions of all, example by example; `None` if the batches or vocabularies differ.
     fn joined(all: &[&Self]) -> Option<Self> {
         let first = *all.first()?;
@@ -92,6 +97,17 @@ impl Table {
     /// The record of `count` examples from the `first` on.
     pub(crate) fn narrow(&self, first: usize, count: usize) -> Self {
         Self { tokens: self.tokens.narrow(first, count), ..self.clone() }
+    }
+
+    /// Every `copies` examples as one, at the positions of all of them. None where an example has one cotangent for all its
+    /// tokens.
+    pub(super) fn stacked(&self, cotangents: &Tensor, copies: usize) -> Result<Option<(Self, Tensor)>> {
+        if self.spread != Spread::Each {
+            return Ok(None);
+        }
+        let tokens = self.tokens.stacked(copies);
+        let cotangents = cotangents.contiguous()?.reshape((tokens.batch, tokens.positions, self.dim))?;
+        Ok(Some((Self { tokens, ..self.clone() }, cotangents)))
     }
 
     /// Upper bounds on the gradient norms.

@@ -187,6 +187,28 @@ impl Weight {
         Ok(Self { inputs, input_norms, ..self.clone() })
     }
 
+    /// Every `copies` examples as one, at the positions of all of them. None where patches are read out of whole images, which
+    /// cannot stand side by side.
+    pub(super) fn stacked(&self, cotangents: &Tensor, copies: usize) -> Result<Option<(Self, Tensor)>> {
+        let (batch, t, width) = (cotangents.dim(0)? / copies, self.positions, self.groups * self.p);
+        let positions = copies * t;
+        let inputs = match &self.inputs {
+            Inputs::Rows(a) => Inputs::Rows(a.contiguous()?.reshape((batch, positions, self.d))?),
+            Inputs::Portable(a) => {
+                let a = a.contiguous()?.reshape((batch, copies, self.groups, t, self.d))?.transpose(1, 2)?;
+                Inputs::Portable(a.contiguous()?.reshape((batch, self.groups, positions, self.d))?)
+            }
+            Inputs::Images(..) => return Ok(None),
+        };
+        let cotangents = if self.channels_last {
+            cotangents.contiguous()?.reshape((batch, positions, width))?
+        } else {
+            let apart = cotangents.contiguous()?.reshape((batch, copies, width, t))?.transpose(1, 2)?;
+            apart.contiguous()?.reshape((batch, width, positions))?
+        };
+        Ok(Some((Self { inputs, positions, input_norms: None, ..self.clone() }, cotangents)))
+    }
+
     /// The record with zeros in place of the examples whose `kept` is zero.
     pub(crate) fn without(&self, kept: &Tensor) -> Result<Self> {
         let inputs = match &self.inputs {

@@ -22,6 +22,9 @@ pub(super) fn citations(report: &Report) -> Vec<String> {
     if report.recipe.optimizer.ema.is_some() {
         papers.push(DE);
     }
+    if report.recipe.augmentation.is_some() {
+        papers.push(DE_COPIES);
+    }
     let guarantees = || report.privacy.guarantees.iter();
     for answered in
         std::iter::once(&report.privacy.accountant).chain(guarantees().filter_map(|g| g.accountant.as_ref()))
@@ -110,6 +113,8 @@ const TANG: &str = "Q. Tang, F. Shpilevskiy, M. Lecuyer. DP-AdamBC: Your DP-Adam
                     AAAI 2024, arXiv 2312.14334. (noise taken off the mean square)";
 const DE: &str = "S. De, L. Berrada, J. Hayes, S. L. Smith, B. Balle. Unlocking High-Accuracy Differentially Private Image \
                   Classification through Scale. 2022, arXiv 2204.13650. (average of the parameters)";
+const DE_COPIES: &str = "S. De, L. Berrada, J. Hayes, S. L. Smith, B. Balle. Unlocking High-Accuracy Differentially Private Image \
+                         Classification through Scale. 2022, arXiv 2204.13650. (copies of examples)";
 const ZHU: &str = "Y. Zhu, J. Dong, Y.-X. Wang. Optimal Accounting of Differential Privacy via Characteristic Function. AISTATS 2022, \
                    arXiv 2106.08567. (accountant moments)";
 const KOSKELA: &str = "A. Koskela, J. Jalko, A. Honkela. Computing Tight Differential Privacy Guarantees Using FFT. AISTATS 2020, arXiv \

@@ -99,6 +99,9 @@ pub(super) fn model_rows(report: &Report) -> Vec<(&'static str, String)> {
     let mut line = |label, value| rows.push((label, value));
     line("architecture", format!("{}, {} parameters", report.model.architecture, report.model.parameters));
     line("trained on", report.recipe.data.clone());
+    if let Some(augmentation) = report.recipe.augmentation {
+        line("augmentation", augmentation.to_string());
+    }
     line("sha256", report.model.sha256.clone());
     if let (Some(accuracy), Some(records)) = (report.utility.test_accuracy, report.utility.test_records) {
         line("test accuracy", format!("{:.2} % of {records} records", 100.0 * accuracy));

@@ -74,6 +74,23 @@ fn so_is_one_with_banded_noise() {
     is_resumed_bit_for_bit(" --noise banded --bands 5 --batch-size 8");
 }
 
+#[test]
+fn so_is_one_with_copies_of_its_examples() {
+    is_resumed_bit_for_bit(" --shape 1x3 --augmentation 2 --augment flip");
+}
+
+#[test]
+fn other_copies_do_not_go_on_with_a_run() {
+    let here = here();
+    let line = format!("{RUN} --shape 1x3 --out run");
+    stopped(&interrupted(here.path(), &format!("{line} --augmentation 2 --augment flip"), Duration::from_millis(50)));
+    for flags in ["", " --augment flip", " --augmentation 3 --augment flip"] {
+        let refused = run(here.path(), &format!("{line} --resume{flags}"));
+        assert!(refused.code == Some(1) && refused.stderr.contains("another recipe"), "{flags}: {}", refused.stderr);
+    }
+    ok(here.path(), &format!("{line} --resume --augmentation 2 --augment flip"));
+}
+
 /// What an interrupted run leaves, apart from what it was started with and what it has measured.
 fn kept(directory: &Path) -> Vec<String> {
     entries(directory).into_iter().filter(|name| name != "metrics.csv" && name != "config.toml").collect()

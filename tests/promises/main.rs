@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod augmentation;
 mod bad_input;
 mod clipping_rules;
 mod command_line;
@@ -9,6 +10,7 @@ mod configuration;
 mod correlated_noise;
 mod data;
 mod documents;
+mod examples;
 mod frozen;
 mod interruption;
 mod isolation;

@@ -5,6 +5,7 @@
 
 mod attention;
 mod convolutions;
+mod copies;
 mod norm;
 mod recurrent;
 mod shared;
