@@ -52,10 +52,11 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// The cost of all entries but the one of this name.
+    /// The cost of all entries but those of these names.
     #[must_use]
-    pub fn without(&self, id: &str) -> Event {
-        Event::composed(self.entries.iter().filter(|entry| entry.id != id).map(|entry| entry.event.clone()))
+    pub fn without(&self, ids: &[String]) -> Event {
+        let others = self.entries.iter().filter(|entry| !ids.contains(&entry.id));
+        Event::composed(others.map(|entry| entry.event.clone()))
     }
 }
 
@@ -70,7 +71,7 @@ impl LedgerFile {
     /// # Errors
     /// When the file cannot be read or is no ledger.
     pub fn read(&self) -> Result<Option<Entries>> {
-        let text = match std::fs::read_to_string(&self.path) {
+        let text = match std::fs::read_to_string(self.place()?) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("read", &self.path))?,
         };
@@ -139,7 +140,7 @@ impl LedgerFile {
     fn write(&self, ledger: &Entries) -> Result<()> {
         let text = serde_json::to_string_pretty(ledger);
         let text = text.map_err(|error| Error::value("ledger", error, "finite numbers"))? + "\n";
-        whole_file::write(&self.path, text.as_bytes(), Readers::Everybody)
+        whole_file::write(&self.place()?, text.as_bytes(), Readers::Everybody)
     }
 
     /// Keeps others from changing the ledger as long as the file returned is open.
@@ -147,15 +148,20 @@ impl LedgerFile {
     /// The lock is a file beside the ledger, because the ledger itself is replaced when it is written. It stays: were it removed, two
     /// runs could hold two of them.
     fn hold(&self) -> Result<File> {
-        let lock = self.lock_path();
+        let place = self.place()?;
+        let name = place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let lock = place.with_file_name(format!(".{name}.lock"));
         let file = OpenOptions::new().create(true).append(true).open(&lock).map_err(Error::io("write", &lock))?;
         file.lock().map_err(Error::io("lock", &lock))?;
         Ok(file)
     }
 
-    fn lock_path(&self) -> PathBuf {
-        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.path.with_file_name(format!(".{name}.lock"))
+    /// The file itself where the path is a link to it: a ledger has one place and one lock, by whatever name it is reached.
+    fn place(&self) -> Result<PathBuf> {
+        if self.path.is_symlink() {
+            return std::fs::canonicalize(&self.path).map_err(Error::io("follow", &self.path));
+        }
+        Ok(self.path.clone())
     }
 
     /// Where it is.
@@ -179,7 +185,7 @@ mod tests {
 
     fn at_most(most: u64) -> impl Fn(&Entries) -> Result<()> {
         move |entries| {
-            let others = entries.without("");
+            let others = entries.without(&[]);
             let steps = match &others {
                 Event::Repeated { count, .. } => *count,
                 Event::Gaussian { .. } => 1,
@@ -201,14 +207,29 @@ mod tests {
         assert!(ledger.set_aside(Relation::AddRemove, entry("b", 1), at_most(7)).is_err(), "7 are set aside");
         // The same run again, say after a crash, is not counted twice and not asked again.
         ledger.set_aside(Relation::AddRemove, entry("a", 7), at_most(0)).unwrap();
-        assert_eq!(ledger.read().unwrap().unwrap().without("b"), cost(7));
+        assert_eq!(ledger.read().unwrap().unwrap().without(&["b".into()]), cost(7));
         ledger.settle("a", cost(3)).unwrap();
         ledger.set_aside(Relation::AddRemove, entry("b", 2), at_most(7)).unwrap();
-        assert_eq!(ledger.read().unwrap().unwrap().without(""), cost(5));
+        assert_eq!(ledger.read().unwrap().unwrap().without(&[]), cost(5));
         ledger.settle("b", Event::nothing()).unwrap();
         let now = ledger.read().unwrap().unwrap();
         assert_eq!((now.entries.len(), now.entries[0].state), (1, State::Spent));
         assert!(ledger.settle("b", cost(1)).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_ledger_that_is_reached_through_a_link_is_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("ledger.json"), directory.path().join("link.json"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let linked = LedgerFile::new(&link);
+        let refused = linked.set_aside(Relation::AddRemove, entry("a", 1), at_most(9)).unwrap_err().to_string();
+        assert!(refused.contains("link.json: cannot follow"), "{refused}");
+        LedgerFile::new(&path).set_aside(Relation::AddRemove, entry("a", 1), at_most(9)).unwrap();
+        linked.set_aside(Relation::AddRemove, entry("b", 1), at_most(9)).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(LedgerFile::new(&path).read().unwrap().unwrap().without(&[]), cost(2));
     }
 
     #[test]

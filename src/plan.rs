@@ -318,10 +318,18 @@ impl Plan {
 
     /// The epsilon of `event` at the plan's delta, as the plan's accountant states it.
     ///
+    /// Under correlated noise the accountant's lower bound is of records whose places in the passes are known. They are drawn in secret
+    /// here, so that nothing is known from below.
+    ///
     /// # Errors
     /// When the accountant refuses the event.
     pub fn epsilon(&self, event: &Event) -> Result<Bound> {
-        Ok(self.draft.accountant()?.epsilon(event, self.draft.delta)?)
+        let bound = self.draft.accountant()?.epsilon(event, self.draft.delta)?;
+        if !self.draft.noise.is_correlated() {
+            return Ok(bound);
+        }
+        let bound = Bound::new(0.0, bound.estimate(), bound.upper(), bound.accountant());
+        bound.map_err(|error| Error::value("epsilon", error, "bounds in order"))
     }
 
     /// The epsilon that all models sharing the budget have together, if this one has cost `event`.

@@ -91,8 +91,7 @@ impl<'a> Trainer<'a> {
             return Err(Error::Refused { reason });
         }
         probe_isolation_of(model, parameters, &data.form(), run.engine(), key)?;
-        let mut ledger = Ledger::default();
-        ledger.record(plan.draft().past.model.clone());
+        let ledger = plan.draft().past.ledger();
         let (affordable, clip_norm) = (plan.affordable_steps()?, plan.first_clip_norm()?);
         Ok(Self {
             plan,

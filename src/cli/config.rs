@@ -140,6 +140,13 @@ fn words(flag: &Arg, value: &Spanned<DeValue<'_>>, place: &Place) -> Result<Vec<
     let Some(list) = list.iter().map(|value| word(value.get_ref())).collect::<Option<Vec<String>>>() else {
         return refused("a list of texts and numbers");
     };
+    if let Some(delimiter) =
+        flag.get_value_delimiter().filter(|&delimiter| list.iter().any(|word| word.contains(delimiter)))
+    {
+        return refused(&format!(
+            "a list without {delimiter:?} in its texts: it stands between them on the command line"
+        ));
+    }
     match (flag.get_action(), flag.get_value_delimiter()) {
         (_, Some(delimiter)) => Ok(vec![with(&list.join(&delimiter.to_string()))]),
         (ArgAction::Append, None) => Ok(list.iter().map(|word| with(word)).collect()),

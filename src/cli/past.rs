@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct PastArgs {
     /// A ledger that models on the same data share. --epsilon is then the budget of all of them together: this run sees what the
     /// others have spent or set aside, sets its own plan aside, and puts what it has spent in the place of that.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "holdout"])]
     ledger: Option<PathBuf>,
     /// Start from the model of a finished run, with what it has cost: --epsilon is the budget of both together. The key is a new one.
     #[arg(long, value_name = "DIR", conflicts_with = "holdout")]
@@ -55,17 +55,25 @@ impl Before {
         let model = self.model.as_ref().map_or_else(|| Ok(Event::nothing()), |run| cost(run, relation))?;
         let others = self.ledger.as_ref().map(|ledger| {
             let entries = ledger.read_under(relation)?;
-            let started_from = self.model.as_ref().and_then(|run| run.report.plan.draft().past.others.as_ref());
-            let started_from = started_from.map_or("", |others| others.entry.as_str());
-            let listed = entries.entries.iter().filter(|entry| entry.id == started_from).count();
+            let ancestors = self.ancestors();
+            let listed = |id: &String| entries.entries.iter().any(|entry| entry.id == *id);
             Ok::<_, Error>(Others {
                 entry: Key::name()?,
-                runs: entries.entries.len() - listed,
-                event: entries.without(started_from),
-                with_model: listed == 0,
+                runs: entries.entries.iter().filter(|entry| !ancestors.contains(&entry.id)).count(),
+                event: entries.without(&ancestors),
+                with_model: !ancestors.last().is_some_and(listed),
+                ancestors,
             })
         });
         Ok(Past { model, others: others.transpose()? })
+    }
+
+    /// The entries, wherever they are, of the runs that led to the model to start from, that of the last run last.
+    fn ancestors(&self) -> Vec<String> {
+        let others = self.model.as_ref().and_then(|run| run.report.plan.draft().past.others.as_ref());
+        others.map_or_else(Vec::new, |others| {
+            others.ancestors.iter().chain(std::iter::once(&others.entry)).cloned().collect()
+        })
     }
 
     fn as_then(&self, plan: &Plan) -> Result<Past> {
@@ -104,9 +112,8 @@ impl Before {
             state: State::SetAside,
             event: past.entry(event),
         };
-        let started_from = self.model.as_ref().and_then(|run| run.report.plan.draft().past.others.as_ref());
         ledger.set_aside(plan.draft().relation, entry, |entries| {
-            if entries.without(started_from.map_or("", |others| others.entry.as_str())) == others.event {
+            if entries.without(&others.ancestors) == others.event {
                 return Ok(());
             }
             let reason = format!("another run has entered {} meanwhile; start again", ledger.path().display());

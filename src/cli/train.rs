@@ -215,6 +215,7 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
         let utility = utility(&model, &data, &parameters, &run)?;
         return print_twin(&Twin::new(&journal, &parameters, utility, cost(&journal)), format);
     }
+    let fresh = resumed.is_none();
     let (directory, mut journal) = match (resumed, &args.out) {
         (Some((directory, checkpoint)), _) => {
             let journal: Journal = checkpoint.notes()?;
@@ -239,7 +240,8 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
         directory.keep_config(&flags.to_toml())?;
     }
     if let Err(error) = before.set_aside(&plan, &recipe) {
-        directory.iter().try_for_each(RunDirectory::discard)?;
+        // What an interrupted run has bought stays.
+        directory.iter().filter(|_| fresh).try_for_each(RunDirectory::discard)?;
         return Err(error.into());
     }
     if let Some(directory) = &directory {
@@ -260,8 +262,8 @@ pub(super) fn run(args: Args, mut flags: Flags, format: Format) -> anyhow::Resul
             Ok(if stop.load(Ordering::Relaxed) || pause() { Wish::Stop } else { Wish::Continue })
         });
         match &directory {
-            // Nothing was spent: nothing is kept.
-            Some(directory) if trained.is_err() && trainer.step() == 0 => {
+            // Nothing was spent, by this process or one before it: nothing is kept.
+            Some(directory) if fresh && trained.is_err() && trainer.step() == 0 => {
                 before.settle(&plan, 0)?;
                 directory.discard()?;
             }

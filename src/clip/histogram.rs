@@ -36,7 +36,7 @@ impl NormHistogram {
 
     /// How many norms were counted.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |total, count| total.saturating_add(*count))
     }
 
     /// The upper edge of the bucket that holds the smallest norm not exceeded by `percent` per cent of them, as a multiple of
@@ -59,7 +59,7 @@ impl NormHistogram {
 
 impl std::ops::AddAssign for NormHistogram {
     fn add_assign(&mut self, more: Self) {
-        self.counts.iter_mut().zip(more.counts).for_each(|(count, more)| *count += more);
+        self.counts.iter_mut().zip(more.counts).for_each(|(count, more)| *count = count.saturating_add(more));
     }
 }
 

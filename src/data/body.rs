@@ -156,7 +156,8 @@ struct Again {
 
 impl Reread for Again {
     fn reread(&self, chunk: &Chunk, width: usize, out: &mut [f32]) -> Result<(), Fault> {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        // The reader takes a byte order mark off what it reads first: that is an empty line here, and no record of its company's place.
+        let (mut bytes, mut ends) = (vec![b'\n'], Vec::new());
         for record in chunk.records() {
             bytes.extend_from_slice(record);
             // The last line of the file may have no end.

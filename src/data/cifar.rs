@@ -106,8 +106,7 @@ fn name(path: &Path) -> String {
 /// Reads the records of files, one file after another.
 pub(super) fn read(sources: Vec<Source>, reading: &Reading) -> Result<Dataset> {
     if reading.on_disk {
-        let allowed = "absent for CIFAR-10, which takes less than 200 MB of memory";
-        return Err(Error::value("on_disk", "given", allowed));
+        return Err(Error::value("on_disk", "given", super::ON_DISK));
     }
     if let Some(classes) = &reading.classes {
         return Err(Error::value("classes", classes.join(","), "none for CIFAR-10: its ten classes are known"));

@@ -8,6 +8,7 @@ use super::reading::{Format, Normalize, Reading};
 use super::rules::Treatment;
 use super::schema::{Column, Kind};
 use super::suggest::{self, Suggestion};
+use super::vocabulary::Vocabulary;
 use crate::Result;
 
 /// Of the first record, as many values are shown.
@@ -114,6 +115,14 @@ impl Inspection {
 
     /// Classes, and the number of features of a LIBSVM file.
     fn whole(&mut self, reading: &Reading) {
+        if self.format == Some(Format::Text) {
+            let (vocabulary, length) = (reading.vocabulary.as_ref().map_or(0, Vocabulary::size), self.features);
+            self.declared
+                .push(format!("the vocabulary, {vocabulary} tokens, and the length of a record, {length} tokens"));
+        }
+        if self.classes.is_empty() {
+            return;
+        }
         let classes = format!("the classes {}", list(&self.classes));
         if reading.classes.is_some() || self.format == Some(Format::Cifar10) {
             self.declared.push(classes);
@@ -221,7 +230,7 @@ impl Ranges {
         let open = |column: &Column| matches!(column.kind, Kind::Numeric { range: None, .. });
         let wanted = match schema.table() {
             Some(table) => table.columns.iter().any(open),
-            None => schema.range().is_none(),
+            None => schema.range().is_none() && schema.text().is_none(),
         };
         // A record that was scaled no longer shows the numbers that were in the file.
         if !wanted || schema.normalize() != Normalize::None {

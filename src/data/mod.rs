@@ -124,11 +124,17 @@ pub fn read_like_on_disk(path: &Path, labels: Option<&Path>, schema: &Schema) ->
     like(path, labels, schema, true)
 }
 
+/// Which formats can stay on disk.
+const ON_DISK: &str = "absent: only CSV, LIBSVM and IDX files can stay on disk";
+
 fn like(path: &Path, labels: Option<&Path>, schema: &Schema, on_disk: bool) -> Result<Dataset> {
     if let (Some(labels), false) = (labels, schema.format() == Some(Format::Idx)) {
         return Err(Error::value("labels", labels.display(), "only with the format idx"));
     }
     let source = open(path, on_disk)?;
+    if on_disk && (schema.text().is_some() || schema.format() == Some(Format::Cifar10)) {
+        return Err(Error::value("on_disk", "given", ON_DISK));
+    }
     if let Some(text) = schema.text() {
         return text::read_like(source, schema, text);
     }

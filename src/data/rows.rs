@@ -19,7 +19,7 @@ pub(super) struct Rows {
     delimiter: char,
     /// Bytes of the file before the table.
     bytes_before: u64,
-    lines_before: u64,
+    lines_before: i64,
     comments: u64,
 }
 
@@ -71,15 +71,21 @@ impl Rows {
             bytes_before += line.len() as u64;
             line.clear();
         }
+        // The reader would do so itself, and count the mark to the first row.
+        while line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+            bytes_before += BYTE_ORDER_MARK.len() as u64;
+        }
         let delimiter = delimiter.unwrap_or_else(|| sniff::delimiter(origin.path(), &line));
         let reader = reader(delimiter, Cursor::new(line).chain(stream));
-        Ok(Self { reader, origin, delimiter, bytes_before, lines_before, comments })
+        Ok(Self { reader, origin, delimiter, bytes_before, lines_before: lines_before as i64, comments })
     }
 
-    /// Reads rows again, that lie one after another in `bytes`. Lines and places are counted from the start of these.
+    /// Reads rows again, that lie one after another in `bytes` behind an empty line. Places are counted from the start of `bytes`, lines
+    /// from the first row.
     pub(super) fn again(origin: &Origin, delimiter: char, bytes: Vec<u8>) -> Self {
         let reader = reader(delimiter, Cursor::new(bytes));
-        Self { reader, origin: origin.clone(), delimiter, bytes_before: 0, lines_before: 0, comments: 0 }
+        Self { reader, origin: origin.clone(), delimiter, bytes_before: 0, lines_before: -1, comments: 0 }
     }
 
     /// Where the rows come from.
@@ -104,7 +110,7 @@ impl Rows {
             let more = self.reader.read_record(&mut row.record);
             row.end = self.bytes_before + self.reader.position().byte();
             // The row has just ended, with its line end read.
-            let next_line = self.lines_before + self.reader.position().line();
+            let next_line = self.lines_before.saturating_add_unsigned(self.reader.position().line()).unsigned_abs();
             match more {
                 Ok(false) => return Ok(false),
                 Ok(true) => {}
@@ -133,6 +139,9 @@ impl Rows {
         }
     }
 }
+
+/// What some programs put in front of text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 fn reader(delimiter: char, table: impl Read + 'static) -> csv::Reader<Box<dyn Read>> {
     ReaderBuilder::new()

@@ -24,6 +24,16 @@ pub enum NoiseRule {
 }
 
 impl NoiseRule {
+    /// Whether the noise of one step says something of that of another: with a single band it does not.
+    #[must_use]
+    pub fn is_correlated(&self) -> bool {
+        match self {
+            Self::Independent => false,
+            Self::Tree => true,
+            Self::Banded { bands } => bands.get() > 1,
+        }
+    }
+
     /// The bands of `banded` for who names none.
     pub const BANDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 

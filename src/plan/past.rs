@@ -20,7 +20,9 @@ pub struct Past {
 pub struct Others {
     /// The name of this run's own entry.
     pub entry: String,
-    /// How many other runs there were, apart from the one whose model this run starts from.
+    /// The entries of the runs whose models this run starts from, one from the other: their cost is that of the model.
+    pub ancestors: Vec<String>,
+    /// How many other runs there were, apart from those.
     pub runs: usize,
     /// What they had spent or set aside.
     pub event: Event,
@@ -44,7 +46,15 @@ impl Past {
     /// What a model costs whose run has spent `event`.
     #[must_use]
     pub fn and(&self, event: Event) -> Event {
-        Event::composed([self.model.clone(), event])
+        Event::composed(parts(&self.model).into_iter().chain(parts(&event)))
+    }
+
+    /// The ledger of a run that has not made a step: what the model it starts from has cost.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger::new();
+        parts(&self.model).into_iter().for_each(|part| ledger.record(part));
+        ledger
     }
 
     /// What all models of the ledger cost together, if this one costs `event` with what it started from.
@@ -62,8 +72,15 @@ impl Past {
     /// The steps of the runs that led to the model that the run starts from.
     #[must_use]
     pub fn steps(&self) -> u64 {
-        let mut ledger = Ledger::new();
-        ledger.record(self.model.clone());
-        ledger.steps()
+        self.ledger().steps()
+    }
+}
+
+/// The parts of a composition, in their order. Ledgers hold these: a list that is repeated as a whole would be another event than its
+/// parts one after the other.
+fn parts(event: &Event) -> Vec<Event> {
+    match event {
+        Event::Composed { events } => events.clone(),
+        event => vec![event.clone()],
     }
 }

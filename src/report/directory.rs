@@ -126,7 +126,7 @@ impl RunDirectory {
         whole_file::write(&self.path.join(CONFIG), config.as_bytes(), Readers::Everybody)
     }
 
-    /// Takes away what was kept of a run that has not made a step.
+    /// Takes away what was kept of a run that has not made a step, in this process or one before it.
     ///
     /// # Errors
     /// When the system refuses.

@@ -289,6 +289,10 @@ impl Privacy {
     pub fn new(plan: &Plan, ledger: &Ledger, key: Origin) -> Result<Self> {
         let (draft, event) = (plan.draft(), ledger.event());
         let bound = plan.epsilon(&event)?;
+        let steps = ledger.steps().checked_sub(draft.past.steps()).ok_or_else(|| {
+            let reason = "the ledger holds less than the model that the run started from had cost".to_string();
+            Error::Refused { reason }
+        })?;
         let past = &draft.past;
         let has_start = past.model != Event::nothing();
         let started_from = has_start.then(|| plan.epsilon(&past.model)).transpose()?.map(Interval::from);
@@ -316,7 +320,7 @@ impl Privacy {
             mechanism: draft.noise.mechanism(),
             noise_multiplier: plan.noise_multiplier(),
             steps_asked: draft.steps,
-            steps: ledger.steps() - draft.past.steps(),
+            steps,
             accountant: bound.accountant().into(),
             accountant_version: dp_accountant::VERSION.into(),
             generator: "ChaCha20".into(),

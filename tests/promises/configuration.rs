@@ -60,6 +60,10 @@ fn what_the_file_gets_wrong_is_named_with_its_line() {
         ("[privacy]\nmodel = \"mlp\"", "run.toml:2: found model in [privacy]; expected it in [learning]"),
         ("[privacy]\nepsilon = \"x\"", "run.toml:2: found invalid value 'x' for '--epsilon <E>'"),
         ("[privacy]\nepsilon = true", "run.toml:2: found epsilon = a value of type boolean; expected text or a number"),
+        (
+            "[data]\nclasses = [\"ham,spam\", \"x\"]",
+            "run.toml:2: found classes = a value of type array; expected a list without ','",
+        ),
         ("[privacy]\nepsilon = [1, 2]", "run.toml:2: found epsilon = a value of type array; expected one value"),
         ("[learning]\nnesterov = 1", "run.toml:2: found nesterov = a value of type integer; expected true or false"),
         ("[privacy]\nepsilon = = 1", "run.toml:2: found extra `=`"),

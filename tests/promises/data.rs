@@ -149,7 +149,7 @@ fn what_is_no_table_is_named_with_a_way_out() {
         ("--data cifar-10 --data-dir .", &["--data-dir", "data_batch_1.bin"]),
         ("--data label10.bin --data-format cifar-10", &["label10.bin", "the label 10 for record 1", "0 to 9"]),
         ("--data short.bin --data-format cifar-10", &["short.bin", "3072 bytes", "3073"]),
-        ("--data short.bin --data-format cifar-10 --on-disk", &["--on-disk", "CIFAR-10"]),
+        ("--data short.bin --data-format cifar-10 --on-disk", &["--on-disk", "only CSV, LIBSVM and IDX files"]),
         ("--data small.csv --column-names a,b", &["small.csv:1", "4 cells", "2, as many"]),
         ("--data small.csv --column-names a,b,c,d --header yes", &["--column-names", "--header yes"]),
     ] {

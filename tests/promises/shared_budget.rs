@@ -44,10 +44,10 @@ fn the_second_model_knows_what_the_first_has_spent() {
     assert_eq!(second["privacy"]["joint"]["others"], 1);
     let entries = ledger(here.path());
     assert_eq!(
-        entries.without(""),
+        entries.without(&[]),
         Event::composed(["first", "second"].map(|run| event_of_run(&here.path().join(run))))
     );
-    assert!((upper(&entries.without("")) - joint).abs() < 1e-9);
+    assert!((upper(&entries.without(&[])) - joint).abs() < 1e-9);
     assert!(entries.entries.iter().all(|entry| entry.state == State::Spent && entry.run == "logistic on small"));
     ok(here.path(), "verify second");
     let statement = std::fs::read_to_string(here.path().join("second/statement.txt")).unwrap();
@@ -102,9 +102,9 @@ fn runs_at_the_same_time_never_exceed_the_budget_together() {
     // What the first one did not take is free again.
     let entries = ledger(here.path());
     assert!(entries.entries.iter().all(|entry| entry.state == State::Spent));
-    assert!(upper(&entries.without("")) < 2.49);
+    assert!(upper(&entries.without(&[])) < 2.49);
     ok(here.path(), &format!("{RUN} --epsilon 2.5 --ledger spent.json"));
-    assert!(upper(&ledger(here.path()).without("")) <= 2.5);
+    assert!(upper(&ledger(here.path()).without(&[])) <= 2.5);
 }
 
 #[test]
@@ -118,10 +118,19 @@ fn a_run_that_was_killed_keeps_its_share_and_goes_on_with_it() {
     assert_eq!(ledger(here.path()).entries[0].state, State::SetAside);
     refused(here.path(), &format!("{RUN} --epsilon 2 --ledger spent.json"), "was spent or set aside");
     refused(here.path(), &format!("{} --resume", line.replace("--ledger spent.json ", "")), "--ledger");
+    // A ledger that cannot be reached takes nothing with it.
+    let checkpoint = here.path().join("run/checkpoint");
+    let kept = std::fs::read(&checkpoint).unwrap();
+    let away = dpsgd(
+        here.path(),
+        &format!("{} --resume", line.replace("spent.json", "away/spent.json")).split(' ').collect::<Vec<_>>(),
+    );
+    assert_eq!(away.code, Some(2), "{}", away.stderr);
+    assert_eq!(std::fs::read(&checkpoint).unwrap(), kept);
     ok(here.path(), &format!("{line} --resume"));
     let entries = ledger(here.path());
     assert_eq!((entries.entries.len(), entries.entries[0].state), (1, State::Spent));
-    assert_eq!(entries.without(""), event_of_run(&here.path().join("run")));
+    assert_eq!(entries.without(&[]), event_of_run(&here.path().join("run")));
 }
 
 #[test]
@@ -168,12 +177,18 @@ fn an_extended_run_is_not_counted_twice_in_the_ledger() {
     let second = json(here.path(), line);
     let epsilon = number(&second, "/privacy/epsilon/upper");
     assert!(epsilon > 1.999 && second["privacy"]["joint"]["epsilon"]["upper"] == epsilon, "{}", second["privacy"]);
-    assert_eq!(ledger(here.path()).without(""), event_of_run(&here.path().join("second")));
+    assert_eq!(ledger(here.path()).without(&[]), event_of_run(&here.path().join("second")));
+    // Nor is the first one in the extension of the second.
+    let third = "train --data small.csv --steps 30 --extend second --epsilon 3 --ledger spent.json --out third";
+    let third = json(here.path(), third);
+    assert!(third["privacy"]["joint"]["epsilon"] == third["privacy"]["epsilon"], "{}", third["privacy"]);
+    assert_eq!((&third["privacy"]["joint"]["others"], ledger(here.path()).entries.len()), (&0.into(), 3));
+    assert_eq!(ledger(here.path()).without(&[]), event_of_run(&here.path().join("third")));
     // In another ledger the first run is not listed: the entry of the second one holds what both have cost.
     let line = line.replace("spent.json", "other.json").replace("--out second", "--out again");
     ok(here.path(), &line);
     let other = LedgerFile::new(here.path().join("other.json")).read().unwrap().unwrap();
-    assert_eq!(other.without(""), event_of_run(&here.path().join("again")));
+    assert_eq!(other.without(&[]), event_of_run(&here.path().join("again")));
     assert_eq!(entries(&here.path().join("again")).len(), 7);
 }
 
@@ -186,4 +201,31 @@ fn a_key_that_is_used_again_gives_an_extended_run_other_noise() {
     let fresh = json(here.path(), &format!("{line} --learning-rate 1 --noise-multiplier 5"));
     let extended = json(here.path(), &format!("{line} --learning-rate 1 --noise-multiplier 5 --extend start"));
     assert_ne!(fresh["model"]["sha256"], extended["model"]["sha256"]);
+}
+
+#[test]
+fn an_extension_by_the_same_steps_is_the_composition_of_both() {
+    // What is repeated as a whole must not become another event than its parts.
+    let here = here();
+    for (name, flags) in [
+        ("tree", "--noise tree --batch-size 15 --noise-multiplier 10 --steps 9"),
+        ("stretches", "--noise-schedule 0=1.5,0.5=0.5 --noise-multiplier 10 --steps 10"),
+        ("banded", "--noise banded --bands 3 --batch-size 15 --noise-multiplier 10 --steps 9"),
+    ] {
+        ok(here.path(), &format!("train --data small.csv {flags} --out {name}"));
+        ok(here.path(), &format!("train --data small.csv {flags} --extend {name} --out {name}-again"));
+        ok(here.path(), &format!("verify {name}-again"));
+        ok(here.path(), &format!("train --data small.csv {flags} --extend {name}-again --out {name}-thrice"));
+        ok(here.path(), &format!("verify {name}-thrice"));
+    }
+}
+
+#[test]
+fn randomness_that_two_models_could_share_is_refused_beside_a_ledger() {
+    let here = here();
+    for flag in ["--seed 3", "--holdout 0.2"] {
+        let line = format!("{RUN} --ledger spent.json {flag}");
+        let ran = dpsgd(here.path(), &line.split_whitespace().collect::<Vec<_>>());
+        assert!(ran.code == Some(2) && ran.stderr.contains("cannot be used with"), "{}", ran.stderr);
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::Write as _;
 
-use super::super::{ColumnRule, Format, Normalize, read_like_on_disk};
+use super::super::{ColumnRule, Format, Header, Normalize, Vocabulary, read_like_on_disk};
 use super::*;
 
 fn on_disk(reading: &Reading) -> Reading {
@@ -45,6 +45,24 @@ fn every_oddity_of_csv_is_read_the_same() {
     }
     compare(&path, None, &Reading::default());
     compare(&path, None, &Reading { range: Some((0.0, 10.0)), skip_lines: 1, ..Reading::default() });
+}
+
+#[test]
+fn a_byte_order_mark_is_part_of_a_record_whatever_its_company() {
+    let files = Files::new();
+    let rows = ["\u{feff}a,1,x", "\u{feff}a,2,y", "a,3,x", "\u{feff}a,4,y", "a,5,x"];
+    let path = files.write("t.csv", format!("\u{feff}{}\n", rows.join("\n")));
+    let columns = vec![ColumnRule::parse_categorical("1=a|\u{feff}a").unwrap()];
+    let reading = Reading { header: Header::No, columns, ..Reading::default() };
+    compare(&path, None, &reading);
+    let (memory, disk) = (read(&path, &reading).unwrap(), read(&path, &on_disk(&reading)).unwrap());
+    let of = |data: &Dataset, row: usize| {
+        let (mut values, mut labels) = (Vec::new(), Vec::new());
+        data.gather(&[row], &mut values, &mut labels).unwrap();
+        (values, labels)
+    };
+    (0..5).for_each(|row| assert_eq!(of(&memory, row), of(&disk, row), "row {row} alone"));
+    assert_ne!(of(&disk, 1).0[..2], of(&disk, 2).0[..2], "with and without the mark");
 }
 
 #[test]
@@ -180,7 +198,15 @@ fn what_cannot_stay_on_disk_is_refused_with_a_way_out() {
     let path = files.write("t.bin", [0; 3_073]);
     let reading = Reading { format: Some(Format::Cifar10), ..on_disk(&Reading::default()) };
     let message = read(&path, &reading).unwrap_err().to_string();
-    assert!(message.contains("on_disk = given: allowed is absent for CIFAR-10"), "{message}");
+    assert!(message.contains("on_disk = given: allowed is absent: only CSV, LIBSVM and IDX files"), "{message}");
+    let text = files.write("t.tsv", "a\t0\nb\t1\na\t1\nb\t0\n");
+    let (format, vocabulary) = (Some(Format::Text), Some(Vocabulary::bytes()));
+    let reading = Reading { format, vocabulary, ..Reading::default() };
+    let train = read(&text, &reading).unwrap();
+    for refused in [read(&text, &on_disk(&reading)), read_like_on_disk(&text, None, train.schema())] {
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("on_disk = given: allowed is absent: only CSV, LIBSVM and IDX files"), "{message}");
+    }
     let message = read(files.0.path(), &on_disk(&Reading::default())).unwrap_err().to_string();
     assert!(message.contains("found a directory"), "{message}");
 }

@@ -53,7 +53,9 @@ fn bytes_are_what_they_are() {
 #[test]
 fn other_delimiters_quote_and_labels_may_stand_last() {
     let reading = Reading { delimiter: Some(','), label: Label::Last, ..text(&["a", "b"], 3) };
-    assert_eq!(tokens(&of("\"a, \"\"b\"\"\nb\",1\nb,2\na,1\na,2\n", &reading))[0], [0, 1, 1]);
+    assert_eq!(tokens(&of("\"a, \"\"b\"\" b\",1\nb,2\na,1\na,2\n", &reading))[0], [0, 1, 1]);
+    let message = wrong("b,2\n\"a\nb,1\na,\"2\na,1\n", &reading);
+    assert!(message.starts_with("t.csv:2: found a line end within quotes"), "{message}");
     let message = wrong("a,1\n\"b,2\na,1\n", &reading);
     assert_eq!(message, "t.csv:2: found a quote that is never closed; expected a closing quote");
     assert!(wrong("a,1\nb,2,3\n", &reading).starts_with("t.csv:2: found 3 cell(s)"));

@@ -109,6 +109,13 @@ impl Lines {
                 // No line end was read after it.
                 Err(Error::data(self.origin.line(line + 1), "a quote that is never closed", "a closing quote"))
             }
+            _ if breaks > 0 => {
+                // A stray quote would make one record of the lines of several people.
+                refuse(
+                    "a line end within quotes".into(),
+                    "a label and a text on each line; `--delimiter tab` for quotes that are text",
+                )
+            }
             (Some(first), Some(last), None) => {
                 let last = last.strip_suffix(b"\r").unwrap_or(last);
                 Ok(Some(Cells { line, cells: [first, last] }))

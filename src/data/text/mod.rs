@@ -42,6 +42,9 @@ pub(super) fn read(source: Source, reading: &Reading) -> Result<Dataset> {
         let allowed = "`bytes`, or a public file of words, one a line: a vocabulary is never learnt from the data";
         return Err(Error::value("vocabulary", "absent", allowed));
     };
+    if reading.on_disk {
+        return Err(Error::value("on_disk", "given", super::ON_DISK));
+    }
     let length = reading.length.unwrap_or(vocabulary.usual_length());
     check_length(length)?;
     if reading.language_model {
