@@ -4,6 +4,7 @@
 //! on at the same time see each other's plans, so together they never exceed a budget that each of them keeps; a run that dies
 //! leaves its plan standing until it is resumed. The file holds costs alone, and nothing of the data.
 
+use crate::checkpoint::hexadecimal;
 use crate::whole_file::{self, Readers};
 use crate::{Error, Place, Result};
 use dp_accountant::{Event, Relation};
@@ -49,6 +50,19 @@ pub struct Entries {
     pub relation: Relation,
     /// In the order in which the runs began.
     pub entries: Vec<Entry>,
+}
+
+impl Entry {
+    /// A name that no other entry has: 64 bits from the operating system's generator.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn new_id() -> Result<String> {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| Error::value("operating system's random generator", error, "a working generator"))?;
+        Ok(hexadecimal(&bytes))
+    }
 }
 
 impl Entries {

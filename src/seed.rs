@@ -104,14 +104,6 @@ impl Key {
         Self { bytes: hash.finalize().into(), origin: self.origin }
     }
 
-    /// A name that no other has, from the operating system's generator.
-    ///
-    /// # Errors
-    /// When the system has no randomness to give.
-    pub(crate) fn name() -> Result<String> {
-        Ok(crate::checkpoint::hexadecimal(&Self::from_os()?.bytes[..8]))
-    }
-
     /// The stream of `role` at `step`.
     pub fn stream(&self, role: Role, step: u32) -> ChaCha20Rng {
         let mut rng = ChaCha20Rng::from_seed(self.bytes);

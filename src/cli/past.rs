@@ -58,7 +58,7 @@ impl Before {
             let ancestors = self.ancestors();
             let listed = |id: &String| entries.entries.iter().any(|entry| entry.id == *id);
             Ok::<_, Error>(Others {
-                entry: Key::name()?,
+                entry: Entry::new_id()?,
                 runs: entries.entries.iter().filter(|entry| !ancestors.contains(&entry.id)).count(),
                 event: entries.without(&ancestors),
                 with_model: !ancestors.last().is_some_and(listed),
