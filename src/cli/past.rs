@@ -102,7 +102,7 @@ impl Before {
         parameters.load(&candle_core::safetensors::load(&path, &Device::Cpu)?, &path)
     }
 
-    /// Sets the whole plan aside, if the budget still allows it.
+    /// Sets the whole plan aside, if the ledger still is what the plan was calibrated against.
     pub(super) fn set_aside(&self, plan: &Plan, recipe: &Recipe) -> Result<()> {
         let (past, event) = (&plan.draft().past, plan.steps_event(plan.affordable_steps()?)?);
         let (Some(ledger), Some(others)) = (&self.ledger, &past.others) else { return Ok(()) };
