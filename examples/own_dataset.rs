@@ -3,15 +3,14 @@
 //! `cargo run --release --example own_dataset`
 
 use candle_core::{DType, Device};
-use dpsgd::clip::{ClipNorm, ClipRule};
+use dpsgd::clip::ClipNorm;
 use dpsgd::data::Dataset;
-use dpsgd::dp_accountant::{Delta, Epsilon, Relation};
+use dpsgd::dp_accountant::{Delta, Epsilon};
 use dpsgd::evaluate::accuracy;
 use dpsgd::model::Architecture;
 use dpsgd::nn::Parameters;
-use dpsgd::noise::NoiseRule;
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Past, Schedules, Unit};
+use dpsgd::plan::Draft;
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -51,22 +50,7 @@ pub(crate) fn main() -> dpsgd::Result<()> {
     let parameters = Parameters::new(key.clone(), DType::F32, &Device::Cpu);
     let model = Architecture::Mlp.build(train.shape(), train.classes().len(), parameters.var_builder())?;
 
-    let draft = Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records: train.len(),
-        expected_batch: 1000,
-        clip_norm: ClipNorm::new(1.0)?,
-        clipping: ClipRule::Flat,
-        noise: NoiseRule::default(),
-        schedules: Schedules::default(),
-        past: Past::default(),
-        perturbation: None,
-        steps: 80,
-        delta: Delta::new(1e-5)?,
-        budget: None,
-        accountant: "auto".into(),
-    };
+    let draft = Draft::new(train.len(), 1000, 80, ClipNorm::new(1.0)?, Delta::new(1e-5)?);
     let plan = draft.calibrated(Epsilon::new(1.0)?)?;
     let sgd = Sgd::new(SgdConfig { learning_rate: 0.5, momentum: 0.9, ..SgdConfig::default() })?;
     let run = Run::default();

@@ -3,16 +3,15 @@
 //! `cargo run --release --example own_model`
 
 use candle_core::{DType, Device, Tensor};
-use dpsgd::clip::{ClipNorm, ClipRule};
+use dpsgd::clip::ClipNorm;
 use dpsgd::data::embedded::optdigits;
-use dpsgd::dp_accountant::{Delta, Epsilon, Relation};
+use dpsgd::dp_accountant::{Delta, Epsilon};
 use dpsgd::evaluate::accuracy;
 use dpsgd::grad::Tape;
 use dpsgd::model::Classifier;
 use dpsgd::nn::{Conv2d, Conv2dConfig, Layer, Linear, Parameters, conv2d, linear};
-use dpsgd::noise::NoiseRule;
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Past, Schedules, Unit};
+use dpsgd::plan::Draft;
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -41,22 +40,7 @@ pub(crate) fn main() -> dpsgd::Result<()> {
     let filters = conv2d(1, 16, 3, config, vb.pp("filters"))?;
     let model = Classifier::new(Gated { filters, output: linear(8 * 4 * 4, 10, vb.pp("output"))? });
 
-    let draft = Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records: train.len(),
-        expected_batch: 956,
-        clip_norm: ClipNorm::new(1.0)?,
-        clipping: ClipRule::Flat,
-        noise: NoiseRule::default(),
-        schedules: Schedules::default(),
-        past: Past::default(),
-        perturbation: None,
-        steps: 60,
-        delta: Delta::new(1e-5)?,
-        budget: None,
-        accountant: "auto".into(),
-    };
+    let draft = Draft::new(train.len(), 956, 60, ClipNorm::new(1.0)?, Delta::new(1e-5)?);
     let plan = draft.calibrated(Epsilon::new(2.0)?)?;
     let sgd = Sgd::new(SgdConfig { learning_rate: 0.5, momentum: 0.9, ..SgdConfig::default() })?;
     let run = Run::default();

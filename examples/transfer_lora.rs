@@ -4,15 +4,14 @@
 //! does badly on them. `cargo run --release --example transfer_lora`
 
 use candle_core::{DType, Device};
-use dpsgd::clip::{ClipNorm, ClipRule};
+use dpsgd::clip::ClipNorm;
 use dpsgd::data::{Dataset, embedded::optdigits};
-use dpsgd::dp_accountant::{Delta, Epsilon, NoiseMultiplier, Relation};
+use dpsgd::dp_accountant::{Delta, Epsilon, NoiseMultiplier};
 use dpsgd::evaluate::accuracy;
 use dpsgd::model::Classifier;
 use dpsgd::nn::{Activation, Flatten, Parameters, Sequential, linear, lora_linear};
-use dpsgd::noise::NoiseRule;
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Past, Schedules, Unit};
+use dpsgd::plan::Draft;
 use dpsgd::report::model_file;
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
@@ -29,22 +28,7 @@ fn part(data: &Dataset, rows: std::ops::Range<usize>, mirrored: bool) -> dpsgd::
 }
 
 fn draft(data: &Dataset, steps: u32) -> dpsgd::Result<Draft> {
-    Ok(Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records: data.len(),
-        expected_batch: data.len() / 4,
-        clip_norm: ClipNorm::new(1.0)?,
-        clipping: ClipRule::Flat,
-        noise: NoiseRule::default(),
-        schedules: Schedules::default(),
-        past: Past::default(),
-        perturbation: None,
-        steps,
-        delta: Delta::new(1e-5)?,
-        budget: None,
-        accountant: "auto".into(),
-    })
+    Ok(Draft::new(data.len(), data.len() / 4, steps, ClipNorm::new(1.0)?, Delta::new(1e-5)?))
 }
 
 pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -33,13 +33,12 @@
 //!
 //! ```
 //! use candle_core::{DType, Device};
-//! use dpsgd::clip::{ClipNorm, ClipRule};
-//! use dpsgd::dp_accountant::{Delta, Epsilon, Relation};
+//! use dpsgd::clip::ClipNorm;
+//! use dpsgd::dp_accountant::{Delta, Epsilon};
 //! use dpsgd::model::Classifier;
 //! use dpsgd::nn::{Activation, Flatten, Parameters, Sequential, linear};
-//! use dpsgd::noise::NoiseRule;
 //! use dpsgd::optim::{Sgd, SgdConfig};
-//! use dpsgd::plan::{Draft, Past, Schedules, Unit};
+//! use dpsgd::plan::Draft;
 //! use dpsgd::train::{Trainer, Wish};
 //! use dpsgd::{data::embedded::optdigits, evaluate::accuracy, run::Run, seed::Key};
 //!
@@ -55,22 +54,7 @@
 //!     .add(linear(32, 10, vb.pp("output"))?);
 //! let model = Classifier::new(network);
 //!
-//! let draft = Draft {
-//!     unit: Unit::Record,
-//!     relation: Relation::AddRemove,
-//!     records: train.len(),
-//!     expected_batch: 512,
-//!     clip_norm: ClipNorm::new(1.0)?,
-//!     clipping: ClipRule::Flat,
-//!     noise: NoiseRule::default(),
-//!     schedules: Schedules::default(),
-//!     past: Past::default(),
-//!     perturbation: None,
-//!     steps: 60,
-//!     delta: Delta::new(1e-5)?,
-//!     budget: None,
-//!     accountant: "auto".into(),
-//! };
+//! let draft = Draft::new(train.len(), 512, 60, ClipNorm::new(1.0)?, Delta::new(1e-5)?);
 //! let plan = draft.calibrated(Epsilon::new(2.0)?)?;
 //!
 //! let sgd = Sgd::new(SgdConfig { learning_rate: 0.5, momentum: 0.9, ..SgdConfig::default() })?;

@@ -185,27 +185,14 @@ fn without_sampling(event: &Event) -> Result<Event, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{ClipNorm, ClipRule};
-    use crate::noise::NoiseRule;
-    use crate::plan::{Draft, Past, Schedules, Unit};
+    use crate::clip::ClipNorm;
+    use crate::plan::Draft;
     use dp_accountant::{Delta, NoiseMultiplier, NoiseScale, Relation};
 
     fn plan(expected_batch: usize, steps: u32, relation: Relation) -> Plan {
         let draft = Draft {
-            unit: Unit::Record,
             relation,
-            records: 4,
-            expected_batch,
-            clip_norm: ClipNorm::new(1.0).unwrap(),
-            perturbation: None,
-            clipping: ClipRule::Flat,
-            noise: NoiseRule::default(),
-            schedules: Schedules::default(),
-            past: Past::default(),
-            steps,
-            delta: Delta::new(1e-5).unwrap(),
-            budget: None,
-            accountant: "auto".into(),
+            ..Draft::new(4, expected_batch, steps, ClipNorm::new(1.0).unwrap(), Delta::new(1e-5).unwrap())
         };
         draft.with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap()
     }

@@ -1,17 +1,17 @@
 //! Augmentation multiplicity: copies of an example are averaged before the clip, so that it costs what a run without copies costs.
 
 use candle_core::{D, DType, Device, Tensor, Var};
-use dp_accountant::{Delta, NoiseMultiplier, Relation};
+use dp_accountant::{Delta, NoiseMultiplier};
 use dpsgd::augment::Augmentation;
-use dpsgd::clip::{ClipNorm, ClipRule, ClippedSum, Flat, Perturbation};
+use dpsgd::clip::{ClipNorm, ClippedSum, Flat, Perturbation};
 use dpsgd::data::Dataset;
 use dpsgd::data::embedded::optdigits;
 use dpsgd::grad::{Engine, PerExample, Recorded, Weights, one_example_at_a_time};
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
-use dpsgd::noise::{Mechanism, NoiseRule, Noiseless};
+use dpsgd::noise::{Mechanism, Noiseless};
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Plan};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -134,20 +134,8 @@ fn a_record_more_changes_the_sum_by_at_most_the_clip_norm_and_clipping_each_copy
 
 fn plan(steps: u32, perturbation: Option<f64>) -> Plan {
     let draft = Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records: 3823,
-        expected_batch: 48,
-        clip_norm: ClipNorm::new(0.5).unwrap(),
-        clipping: ClipRule::default(),
-        noise: NoiseRule::default(),
-        schedules: Schedules::default(),
-        past: Past::default(),
         perturbation: perturbation.map(|k| Perturbation::new(k).unwrap()),
-        steps,
-        delta: Delta::new(1e-5).unwrap(),
-        budget: None,
-        accountant: "auto".into(),
+        ..Draft::new(3823, 48, steps, ClipNorm::new(0.5).unwrap(), Delta::new(1e-5).unwrap())
     };
     draft.with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap()
 }

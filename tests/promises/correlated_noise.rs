@@ -13,7 +13,7 @@ use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
 use dpsgd::noise::{Banded, Mechanism, NoiseRule, StandardNormals, Tree};
 use dpsgd::optim::{AdamConfig, OptimizerConfig, Rule, SgdConfig};
-use dpsgd::plan::{Draft, Factors, Past, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Factors, Plan, Schedules};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -48,20 +48,9 @@ fn rules() -> Vec<(NoiseRule, usize)> {
 
 fn draft(noise: NoiseRule, expected_batch: usize) -> Draft {
     Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records: RECORDS,
-        expected_batch,
-        clip_norm: ClipNorm::new(0.7).unwrap(),
-        perturbation: None,
         clipping: ClipRule::PerLayer,
         noise,
-        schedules: Schedules::default(),
-        past: Past::default(),
-        steps: 20,
-        delta: Delta::new(1e-5).unwrap(),
-        budget: None,
-        accountant: "auto".into(),
+        ..Draft::new(RECORDS, expected_batch, 20, ClipNorm::new(0.7).unwrap(), Delta::new(1e-5).unwrap())
     }
 }
 

@@ -1,17 +1,16 @@
 //! Frozen parameters take part in everything but training.
 
 use candle_core::{DType, Device, Tensor};
-use dp_accountant::{Delta, NoiseMultiplier, Relation};
+use dp_accountant::{Delta, NoiseMultiplier};
 use dpsgd::Error;
 use dpsgd::checkpoint::Checkpoint;
-use dpsgd::clip::{ClipNorm, ClipRule};
+use dpsgd::clip::ClipNorm;
 use dpsgd::data::Dataset;
 use dpsgd::grad::{Engine, PerExample, Recorded, Weights};
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Flatten, Parameters, Sequential, linear};
-use dpsgd::noise::NoiseRule;
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Plan};
 use dpsgd::report::model_file;
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
@@ -19,22 +18,7 @@ use dpsgd::train::{Trainer, Wish};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn plan() -> Plan {
-    let draft = Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records: 40,
-        expected_batch: 10,
-        clip_norm: ClipNorm::new(0.7).unwrap(),
-        perturbation: None,
-        clipping: ClipRule::default(),
-        noise: NoiseRule::default(),
-        schedules: Schedules::default(),
-        past: Past::default(),
-        steps: 4,
-        delta: Delta::new(1e-5).unwrap(),
-        budget: None,
-        accountant: "auto".into(),
-    };
+    let draft = Draft::new(40, 10, 4, ClipNorm::new(0.7).unwrap(), Delta::new(1e-5).unwrap());
     draft.with_noise(NoiseMultiplier::new(2.0).unwrap()).unwrap()
 }
 

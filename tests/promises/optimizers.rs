@@ -1,16 +1,16 @@
 //! Every optimiser steps as its formula says, remembers what it needs and refuses what is not its own.
 
 use candle_core::{DType, Device, Tensor};
-use dp_accountant::{Delta, NoiseMultiplier, Relation};
-use dpsgd::clip::{ClipNorm, ClipRule, ClippedSum, Flat, Unclipped};
+use dp_accountant::{Delta, NoiseMultiplier};
+use dpsgd::clip::{ClipNorm, ClippedSum, Flat, Unclipped};
 use dpsgd::grad::Written;
 use dpsgd::model::Architecture;
 use dpsgd::nn::Parameters;
-use dpsgd::noise::{Gaussian, Mechanism, NoiseRule, Noiseless, Release};
+use dpsgd::noise::{Gaussian, Mechanism, Noiseless, Release};
 use dpsgd::optim::{
     AdamConfig, BiasCorrection, EmaConfig, Optimizer, OptimizerConfig, Rule, Schedule, SgdConfig, Shape,
 };
-use dpsgd::plan::{Draft, Past, Schedules, Unit};
+use dpsgd::plan::Draft;
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -389,22 +389,8 @@ fn a_configuration_is_the_same_after_json() {
 /// A run of six steps from a checkpoint after `stop` of them that another optimiser may have written: the parameters it ends with.
 fn resumed(first: OptimizerConfig, stop: u32, second: OptimizerConfig) -> Result<Vec<f64>> {
     let (data, _) = dpsgd::data::embedded::optdigits()?;
-    let draft = Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records: data.len(),
-        expected_batch: 64,
-        clip_norm: ClipNorm::new(1.0)?,
-        clipping: ClipRule::default(),
-        noise: NoiseRule::default(),
-        schedules: Schedules::default(),
-        past: Past::default(),
-        perturbation: None,
-        steps: 6,
-        delta: Delta::new(1e-5)?,
-        budget: None,
-        accountant: "rdp".into(),
-    };
+    let draft =
+        Draft { accountant: "rdp".into(), ..Draft::new(data.len(), 64, 6, ClipNorm::new(1.0)?, Delta::new(1e-5)?) };
     let (plan, key, run) = (draft.with_noise(NoiseMultiplier::new(2.0)?)?, Key::from_seed(1), Run::default());
     let made = || {
         let parameters = Parameters::new(key.clone(), DType::F32, &Device::Cpu);

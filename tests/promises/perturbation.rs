@@ -2,15 +2,15 @@
 //! trainer.
 
 use candle_core::{DType, Device, Tensor};
-use dp_accountant::{Delta, NoiseMultiplier, Relation};
-use dpsgd::clip::{ClipNorm, ClipRule, ClippedSum, Flat, Perturbation};
+use dp_accountant::{Delta, NoiseMultiplier};
+use dpsgd::clip::{ClipNorm, ClippedSum, Flat, Perturbation};
 use dpsgd::data::Dataset;
 use dpsgd::grad::{Engine, PerExample, Recorded, Tape, Weights};
 use dpsgd::model::Model;
 use dpsgd::nn::{Activation, Layer, Parameters, Positions, Sequential, linear, positions};
-use dpsgd::noise::{Mechanism, NoiseRule, Noiseless};
+use dpsgd::noise::{Mechanism, Noiseless};
 use dpsgd::optim::{Averaged, EmaConfig, Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Plan};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -44,20 +44,8 @@ fn plan(records: usize, expected_batch: usize, steps: u32, perturbation: Option<
 
 fn plan_at(clip_norm: f64, records: usize, expected_batch: usize, steps: u32, perturbation: Option<f64>) -> Plan {
     let draft = Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records,
-        expected_batch,
-        clip_norm: ClipNorm::new(clip_norm).unwrap(),
-        clipping: ClipRule::default(),
-        noise: NoiseRule::default(),
-        schedules: Schedules::default(),
-        past: Past::default(),
         perturbation: perturbation.map(|k| Perturbation::new(k).unwrap()),
-        steps,
-        delta: Delta::new(1e-5).unwrap(),
-        budget: None,
-        accountant: "auto".into(),
+        ..Draft::new(records, expected_batch, steps, ClipNorm::new(clip_norm).unwrap(), Delta::new(1e-5).unwrap())
     };
     draft.with_noise(NoiseMultiplier::new(1.0).unwrap()).unwrap()
 }

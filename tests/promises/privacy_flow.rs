@@ -7,9 +7,9 @@ use dpsgd::data::Dataset;
 use dpsgd::grad::Recorded;
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
-use dpsgd::noise::{Mechanism, NoiseRule, Noiseless};
+use dpsgd::noise::{Mechanism, Noiseless};
 use dpsgd::optim::{Sgd, SgdConfig};
-use dpsgd::plan::{Draft, Past, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Plan};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish, tensors};
@@ -24,22 +24,7 @@ fn data(records: usize) -> Dataset {
 }
 
 fn draft(records: usize) -> Draft {
-    Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records,
-        expected_batch: records / 4,
-        clip_norm: ClipNorm::new(0.7).unwrap(),
-        perturbation: None,
-        clipping: ClipRule::default(),
-        noise: NoiseRule::default(),
-        schedules: Schedules::default(),
-        past: Past::default(),
-        steps: 12,
-        delta: Delta::new(1e-5).unwrap(),
-        budget: None,
-        accountant: "auto".into(),
-    }
+    Draft::new(records, records / 4, 12, ClipNorm::new(0.7).unwrap(), Delta::new(1e-5).unwrap())
 }
 
 fn noise(z: f64) -> NoiseMultiplier {

@@ -8,9 +8,8 @@ use dpsgd::clip::{Adaptive, ClipNorm, ClipRule};
 use dpsgd::data::Dataset;
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
-use dpsgd::noise::NoiseRule;
 use dpsgd::optim::{AdamConfig, OptimizerConfig, Rule, SgdConfig};
-use dpsgd::plan::{Draft, Factors, Past, Plan, Schedules, Unit};
+use dpsgd::plan::{Draft, Factors, Plan, Schedules};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
 use dpsgd::train::{Trainer, Wish};
@@ -30,22 +29,7 @@ fn schedules(noise: &str, clip: &str) -> Schedules {
 }
 
 fn draft(clipping: ClipRule, schedules: Schedules) -> Draft {
-    Draft {
-        unit: Unit::Record,
-        relation: Relation::AddRemove,
-        records: 200,
-        expected_batch: 100,
-        clip_norm: ClipNorm::new(0.7).unwrap(),
-        perturbation: None,
-        clipping,
-        noise: NoiseRule::default(),
-        schedules,
-        past: Past::default(),
-        steps: 20,
-        delta: Delta::new(1e-5).unwrap(),
-        budget: None,
-        accountant: "auto".into(),
-    }
+    Draft { clipping, schedules, ..Draft::new(200, 100, 20, ClipNorm::new(0.7).unwrap(), Delta::new(1e-5).unwrap()) }
 }
 
 fn noise(z: f64) -> NoiseMultiplier {

@@ -1,0 +1,250 @@
+//! The flags of `dpsgd train`, and the plan, recipe and run that they make.
+
+use crate::cli::augmentation::AugmentationArgs;
+use crate::cli::clipping::ClippingArgs;
+use crate::cli::datasets::DataArgs;
+use crate::cli::noise::NoiseArgs;
+use crate::cli::optimizer::OptimizerArgs;
+use crate::cli::past::PastArgs;
+use crate::cli::schedules::ScheduleArgs;
+use crate::clip::{ClipNorm, Perturbation};
+use crate::data::{Dataset, Domain, Target};
+use crate::model::Architecture;
+use crate::noise::NoiseRule;
+use crate::plan::{Draft, Past, Plan, Unit};
+use crate::recipe::{Defaults, Recipe};
+use crate::run::{DeviceName, Run};
+use crate::{Error, Result};
+use clap::ValueEnum;
+use dp_accountant::{Delta, Epsilon, NoiseMultiplier, Relation};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// Read flags from a TOML file, such as a recipe of `configs` or the config.toml of a run; flags given beside it win.
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+
+    /// The epsilon to reach and never to exceed [default: 3]. With --noise-multiplier: training stops before it is exceeded.
+    #[arg(long, value_name = "E", help_heading = "Privacy")]
+    epsilon: Option<f64>,
+    /// Noise standard deviation over clip norm, instead of the one that --epsilon needs.
+    #[arg(long, value_name = "Z", help_heading = "Privacy")]
+    noise_multiplier: Option<f64>,
+    /// The probability with which the epsilon may fail to hold; below 1 / records.
+    #[arg(long, value_name = "D", default_value_t = 1e-5, help_heading = "Privacy")]
+    delta: f64,
+    /// The largest norm of a per-example gradient in a sum.
+    #[arg(long, value_name = "C", help_heading = "Privacy")]
+    clip_norm: Option<f64>,
+    /// Add Gaussian noise of this standard deviation to every coordinate of every example's gradient before the clip, against
+    /// clipping bias. Costs nothing; raise the learning rate with it.
+    #[arg(long, value_name = "K", help_heading = "Privacy")]
+    perturbation: Option<f64>,
+    #[command(flatten)]
+    clipping: ClippingArgs,
+    #[command(flatten)]
+    noise: NoiseArgs,
+    #[command(flatten)]
+    schedules: ScheduleArgs,
+    /// Expected records in a batch. Batches are drawn at random: their real sizes vary.
+    #[arg(long, value_name = "B", help_heading = "Privacy")]
+    batch_size: Option<usize>,
+    /// Expected passes over the data.
+    #[arg(long, value_name = "N", conflicts_with = "steps", help_heading = "Privacy")]
+    epochs: Option<f64>,
+    /// Steps, instead of passes.
+    #[arg(long, value_name = "N", help_heading = "Privacy")]
+    steps: Option<u32>,
+    #[command(flatten)]
+    pub(super) past: PastArgs,
+    /// Which data sets are neighbours: add-remove, replace or zero-out.
+    #[arg(long, value_name = "RELATION", default_value = "add-remove", help_heading = "Privacy")]
+    relation: String,
+    /// Train the twin that is not private: the same model, batches and kernels without clipping and noise. Shows what privacy
+    /// costs; nothing is kept.
+    #[arg(long, conflicts_with_all = WITHOUT_PRIVACY, help_heading = "Privacy")]
+    pub(super) no_privacy: bool,
+    /// The accountant: auto, analytic, moments, pld or rdp.
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Privacy")]
+    accountant: String,
+
+    /// The architecture: logistic, mlp or cnn; for text bag, lstm or transformer [default: logistic; bag; lstm with
+    /// --language-model].
+    #[arg(long, value_name = "NAME", help_heading = "Learning")]
+    model: Option<Architecture>,
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
+    #[command(flatten)]
+    augmentation: AugmentationArgs,
+
+    /// Derive all randomness from this seed, to repeat a run; the guarantee then holds only while the seed is secret.
+    #[arg(long, value_name = "S", help_heading = "Run")]
+    pub(super) seed: Option<u64>,
+    /// Keep model, report, statement, ledger and metrics in this directory, which must not exist or be empty.
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub(super) out: Option<PathBuf>,
+    /// Go on with the interrupted run in --out; give the same flags again.
+    #[arg(long, requires = "out", help_heading = "Run")]
+    pub(super) resume: bool,
+    /// Seconds between two checkpoints in --out: how much work a crash can undo.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, help_heading = "Run", value_parser = seconds)]
+    pub(super) checkpoint_every: f64,
+    /// Measure before the first and after the last step how symmetric the gradients of the first N records are, and keep it in --out;
+    /// it is not private.
+    #[arg(long, value_name = "N", requires = "out", help_heading = "Run", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(super) symmetry: Option<u32>,
+    /// Records, or copies of them, in memory at a time: bounds memory and changes nothing else.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    physical_batch: Option<NonZeroUsize>,
+    /// Threads; all cores if absent.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// Where tensors live.
+    #[arg(long, value_enum, default_value_t = DeviceArg::Cpu, help_heading = "Run")]
+    device: DeviceArg,
+    /// Measure accuracy and loss on the test records this often during training, for metrics.csv [default: 10]; 0 for the
+    /// finished model alone. It changes nothing else.
+    #[arg(long, value_name = "N", requires = "out", help_heading = "Run")]
+    pub(super) evaluations: Option<u32>,
+    /// Show no progress.
+    #[arg(long, help_heading = "Run")]
+    pub(super) quiet: bool,
+}
+
+/// Flags that would say nothing of a run without clipping and noise, or keep what it makes.
+const WITHOUT_PRIVACY: [&str; 21] = [
+    "epsilon",
+    "noise_multiplier",
+    "delta",
+    "clip_norm",
+    "clipping",
+    "clipping_gamma",
+    "clipping_r",
+    "clipping_quantile",
+    "clipping_rate",
+    "clipping_count_noise",
+    "ledger",
+    "extend",
+    "noise_schedule",
+    "clip_schedule",
+    "perturbation",
+    "relation",
+    "accountant",
+    "bias_floor",
+    "no_bias_correction",
+    "out",
+    "resume",
+];
+
+const EXAMPLES: &str = "Examples:
+  dpsgd train --epsilon 1 --out digits
+  dpsgd train --data people.csv --label income --range age=0:120 --holdout 0.2 --epsilon 1
+  dpsgd train --data a9a --test-data a9a.t --epsilon 1
+  dpsgd train --data train-images-idx3-ubyte.gz --test-data t10k-images-idx3-ubyte.gz --model cnn
+  dpsgd train --noise-multiplier 4 --epochs 100 --epsilon 2      (stops before epsilon exceeds 2)";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceArg {
+    /// The processor.
+    Cpu,
+    /// The first CUDA device; needs a build with --features cuda.
+    Cuda,
+    /// The first Metal device; needs a build with --features metal.
+    Metal,
+}
+
+impl Args {
+    /// `data` is there when it is known how large a record is.
+    pub(super) fn run(&self, data: Option<&Dataset>) -> Run {
+        let device = match self.device {
+            DeviceArg::Cpu => DeviceName::Cpu,
+            DeviceArg::Cuda => DeviceName::Cuda,
+            DeviceArg::Metal => DeviceName::Metal,
+        };
+        let default = Run::default();
+        let usual = || data.map_or(default.physical_batch, |data| default.physical_batch.min(logits_in_memory(data)));
+        Run { device, physical_batch: self.physical_batch.unwrap_or_else(usual), ..default }
+    }
+
+    pub(super) fn plan(&self, data: &Dataset, past: Past) -> Result<(Plan, Recipe)> {
+        let model = self.model.unwrap_or_else(|| Architecture::usual(&data.form()));
+        let defaults = Defaults::new(model, data.len());
+        let expected_batch = self.batch_size.unwrap_or(defaults.expected_batch);
+        let noise = self.noise.rule()?;
+        let draft = Draft {
+            unit: Unit::Record,
+            relation: self.relation()?,
+            records: data.len(),
+            expected_batch,
+            clip_norm: ClipNorm::new(self.clip_norm.unwrap_or(defaults.clip_norm))?,
+            perturbation: self.perturbation.map(Perturbation::new).transpose()?,
+            clipping: self.clipping.rule(expected_batch)?,
+            noise,
+            schedules: self.schedules.read()?,
+            past,
+            steps: self.steps(noise, data.len(), expected_batch, defaults.epochs)?,
+            delta: Delta::new(self.delta)?,
+            budget: self.epsilon()?,
+            accountant: self.accountant.clone(),
+        };
+        let plan = match self.noise_multiplier {
+            // Nothing is spent, so nothing is calibrated; the noise is never drawn.
+            None if self.no_privacy => draft.with_noise(NoiseMultiplier::new(1.0)?)?,
+            Some(z) => draft.with_noise(NoiseMultiplier::new(z)?)?,
+            None => {
+                let epsilon = draft.budget.map_or_else(|| Epsilon::new(3.0), Ok)?;
+                draft.calibrated(epsilon)?
+            }
+        };
+        let optimizer = self.optimizer.config(defaults.optimizer, self.no_privacy)?;
+        let augmentation = self.augmentation.read(data.shape())?;
+        Ok((plan, Recipe { data: data.name().to_string(), model, optimizer, augmentation }))
+    }
+
+    fn epsilon(&self) -> Result<Option<Epsilon>> {
+        match self.epsilon {
+            Some(epsilon) if !(epsilon.is_finite() && epsilon > 0.0) => {
+                Err(Error::value("--epsilon", epsilon, "a finite number above 0"))
+            }
+            Some(epsilon) => Ok(Some(Epsilon::new(epsilon)?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn relation(&self) -> Result<Relation> {
+        self.relation.parse().map_err(|_| Error::value("--relation", &self.relation, "add-remove, replace, zero-out"))
+    }
+
+    /// An integer, fixed before the noise is calibrated for it.
+    fn steps(&self, noise: NoiseRule, records: usize, expected_batch: usize, default_epochs: f64) -> Result<u32> {
+        if let Some(steps) = self.steps {
+            return Ok(steps);
+        }
+        let epochs = self.epochs.unwrap_or(default_epochs);
+        let steps = noise.steps_of(epochs, records, expected_batch).round().max(1.0);
+        if !(epochs.is_finite() && epochs > 0.0 && steps < f64::from(u32::MAX)) {
+            return Err(Error::value("--epochs", epochs, "a number above 0 that makes fewer than 2^32 steps"));
+        }
+        Ok(steps as u32)
+    }
+}
+
+/// So many records of a language model that its logits, one for each token at each place, are at most 2^24.
+fn logits_in_memory(data: &Dataset) -> NonZeroUsize {
+    let form = data.form();
+    let (Domain::Tokens { vocabulary }, Target::NextToken) = (form.domain, form.target) else {
+        return NonZeroUsize::MAX;
+    };
+    let records = (1usize << 24) / data.width().saturating_mul(vocabulary).max(1);
+    NonZeroUsize::new(records).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn seconds(word: &str) -> Result<f64> {
+    let seconds = word.parse::<f64>().ok().filter(|seconds| (0.0..1e9).contains(seconds));
+    seconds.ok_or_else(|| Error::value("--checkpoint-every", word, "seconds, from 0 to 1e9"))
+}
