@@ -25,7 +25,7 @@ pub struct Recorded {
 const KEPT: usize = 1 << 22;
 
 /// Examples that are always measured together: for fewer the products of a part are too thin.
-const LEAST: usize = 32;
+pub(super) const LEAST: usize = 32;
 
 #[derive(Debug)]
 struct Records {
@@ -107,12 +107,12 @@ impl Recorded {
         self.in_parts(most)
     }
 
-    /// At most so many examples together, and in parts of nearly equal size.
-    fn in_parts(self, most: usize) -> Result<Vec<Self>> {
-        if self.batch <= most {
+    /// So many examples together, and in the last part the rest: where a batch is cut does not depend on its size, or one record
+    /// more would put all others into other blocks (decision 11).
+    fn in_parts(self, size: usize) -> Result<Vec<Self>> {
+        if self.batch <= size {
             return Ok(vec![self]);
         }
-        let size = self.batch.div_ceil(self.batch.div_ceil(most));
         let part = |first: usize| {
             let batch = size.min(self.batch - first);
             let parameters =
@@ -176,7 +176,7 @@ impl Records {
                 let (norms, gradients) = rule.measure(cotangent)?;
                 return Ok(self.keep(norms, gradients));
             }
-            [(Rule::Table(table), of_table), (Rule::Weight(weight), of_weight)] if self.uses_stay_apart()? => {
+            [(Rule::Table(table), of_table), (Rule::Weight(weight), of_weight)] if self.uses_stay_apart() => {
                 return Ok(tied::norms((table, of_table), (weight, of_weight))?);
             }
             _ => {}
@@ -208,9 +208,9 @@ impl Records {
         norms
     }
 
-    /// Elements that measuring an example in a batch of `batch` leaves behind until it is summed, but for small ones.
-    fn kept(&self, batch: usize) -> usize {
-        self.uses.iter().map(|(rule, _)| rule.kept(batch)).sum()
+    /// Elements that measuring an example leaves behind until it is summed, but for small ones.
+    fn kept(&self) -> usize {
+        self.uses.iter().map(|(rule, _)| rule.kept()).sum()
     }
 
     /// The records of `count` examples from the `first` on.
@@ -230,18 +230,16 @@ impl Records {
     }
 
     /// Whether a sum of the uses' own sums is due, and not one of instantiated gradients.
-    fn uses_stay_apart(&self) -> Result<bool> {
-        Ok(match self.uses.as_slice() {
+    fn uses_stay_apart(&self) -> bool {
+        match self.uses.as_slice() {
             [] | [_] => true,
-            [(Rule::Table(table), _), (Rule::Weight(weight), cotangent)] => {
-                tied::measured_apart(table, weight, cotangent.dim(0)?)
-            }
+            [(Rule::Table(table), _), (Rule::Weight(weight), _)] => tied::measured_apart(table, weight),
             _ => false,
-        })
+        }
     }
 
     fn weighted_sum(mut self, weights: &[f64]) -> Result<Tensor> {
-        if self.gradients.is_none() && !self.uses_stay_apart()? {
+        if self.gradients.is_none() && !self.uses_stay_apart() {
             self.measure()?;
         }
         if weights.iter().all(|weight| *weight == 0.0) {
@@ -287,10 +285,11 @@ impl PerExample for Recorded {
     }
 
     fn parts(self) -> Result<Vec<Self>> {
-        let per_example: usize = self.parameters.iter().map(|records| records.kept(self.batch)).sum();
-        let most = || KEPT.checked_div(per_example).map_or(self.batch, |most| most.max(LEAST));
-        let most = self.together.map_or_else(most, NonZeroUsize::get);
-        self.in_parts(most)
+        let per_example: usize = self.parameters.iter().map(|records| records.kept()).sum();
+        let multiple = |most: usize| (most / LEAST).max(1) * LEAST;
+        let size = || KEPT.checked_div(per_example).map_or(usize::MAX, multiple);
+        let size = self.together.map_or_else(size, NonZeroUsize::get);
+        self.in_parts(size)
     }
 
     fn norms(&mut self, groups: &[usize]) -> Result<Norms> {

@@ -75,10 +75,10 @@ impl Rule {
         })
     }
 
-    /// Elements that measuring an example in a batch of `batch` leaves behind until it is summed, but for small ones.
-    pub(crate) fn kept(&self, batch: usize) -> usize {
+    /// Elements that measuring an example leaves behind until it is summed, but for small ones.
+    pub(crate) fn kept(&self) -> usize {
         match self {
-            Self::Weight(weight) if !weight.ghost(batch) => weight.size(),
+            Self::Weight(weight) if !weight.ghost() => weight.size(),
             Self::Copies(copies) => copies.kept(),
             _ => 0,
         }

@@ -78,10 +78,10 @@ fn joined_weights(uses: &[(&Weight, &Tensor)]) -> Result<Option<(Weight, Tensor)
 }
 
 /// Whether a table and a weight are the same parameter in the same shape, and cost less apart than instantiated.
-pub(crate) fn measured_apart(table: &Table, weight: &Weight, batch: usize) -> bool {
+pub(crate) fn measured_apart(table: &Table, weight: &Weight) -> bool {
     let same = weight.groups == 1 && weight.channels_last;
     let same = same && (weight.p, weight.d) == (table.tokens.vocabulary(), table.dim);
-    same && !matches!(weight.inputs, Inputs::Images(..)) && weight.ghost(batch)
+    same && !matches!(weight.inputs, Inputs::Images(..)) && weight.ghost()
 }
 
 /// Upper bounds on the norms of the summed gradients of a table and a weight that are [`measured_apart`].

@@ -4,6 +4,7 @@
 //! norm comes from the Gram matrices of both (ghost: 2 T^2 (p + d) operations and nothing kept) or from the gradient
 //! itself (instantiated: 2 T p d, kept for the weighted sum, which then costs 2 p d instead of 2 T p d).
 
+use super::recorded::LEAST;
 use super::tape::Route;
 use crate::kernel::blocks;
 use crate::kernel::direct::Arrangement;
@@ -68,7 +69,7 @@ impl Kept {
     }
 }
 
-/// Above this many elements the instantiated gradients of a batch are not kept: 256 MiB in f32.
+/// Above this many elements the gradients of a part are not kept: 256 MiB in f32.
 const KEPT_ELEMENTS: usize = 1 << 26;
 
 impl Weight {
@@ -78,7 +79,9 @@ impl Weight {
     }
 
     /// The cheaper route, by counted operations and within the memory bound.
-    pub(super) fn ghost(&self, batch: usize) -> bool {
+    ///
+    /// The batch must not count: the bounds of the two routes differ, so one record more would move the weights of all others.
+    pub(super) fn ghost(&self) -> bool {
         let (t, p, d) = (self.positions as f64, self.p as f64, self.d as f64);
         match self.route {
             Route::Ghost => true,
@@ -86,7 +89,7 @@ impl Weight {
             Route::Auto => {
                 let ghost = 2.0 * t * t * (p + d) + 2.0 * t * p * d;
                 let instantiated = 2.0 * t * p * d + 2.0 * p * d;
-                self.positions == 1 || ghost < instantiated || batch * self.size() > KEPT_ELEMENTS
+                self.positions == 1 || ghost < instantiated || LEAST * self.size() > KEPT_ELEMENTS
             }
         }
     }
@@ -99,7 +102,7 @@ impl Weight {
 
     /// Upper bounds on the gradient norms, and the gradients if they were formed.
     pub(crate) fn measure(&self, cotangents: &Tensor) -> Result<(Vec<f64>, Option<Kept>)> {
-        if self.ghost(cotangents.dim(0)?) {
+        if self.ghost() {
             return Ok((self.ghost_norms(cotangents)?, None));
         }
         if let Inputs::Portable(_) = &self.inputs {

@@ -410,3 +410,42 @@ fn an_example_of_weight_zero_is_not_read() {
         }
     }
 }
+
+/// Norms of the first `n` of `m` records through `build`, part by part, and how many records each part has.
+fn norms_in_company(row: &Row, m: usize, kernels: Kernels) -> (Vec<f64>, Vec<usize>) {
+    let parameters = Parameters::new(Key::from_seed(3), DType::F32, &Device::Cpu);
+    let model = SquaredLength((row.build)(parameters.var_builder()).unwrap());
+    let xs = records(m, row.shape, DType::F32, true);
+    let ys = Tensor::zeros(m, DType::U32, &Device::Cpu).unwrap();
+    let engine = Engine { kernels, ..Engine::default() };
+    let (mut norms, mut sizes) = (Vec::new(), Vec::new());
+    for mut part in Recorded::new(&model, &parameters, &xs, &ys, engine).unwrap().parts().unwrap() {
+        sizes.push(part.batch());
+        let found = part.norms(&vec![0; parameters.len()]).unwrap();
+        norms.extend(found.rows().flatten().copied());
+    }
+    (norms, sizes)
+}
+
+#[test]
+fn one_example_more_moves_no_norm_by_more_than_a_rounding() {
+    // Decision 11: the sum changes by what the example adds, so neither the route nor the cuts may depend on how many there are. The
+    // last row has gradients of 2^18 elements, which 256 examples and no more could keep in 256 MiB: there the routes' bounds differ.
+    let large = Row {
+        name: "a large linear layer over positions",
+        shape: &[17, 512],
+        build: |vb| Ok(Box::new(linear_no_bias(512, 512, vb)?)),
+        oracle: |var, xs| dense(xs, var, ""),
+    };
+    let small = rows().into_iter().flat_map(|row| [(row, 5)]);
+    for (row, n) in small.chain([(large, 256)]) {
+        let (with, with_sizes) = norms_in_company(&row, n + 1, Kernels::Auto);
+        let (without, sizes) = norms_in_company(&row, n, Kernels::Auto);
+        for (with, without) in with.iter().zip(&without) {
+            assert!((with / without - 1.0).abs() < 1e-7, "{}: {with} and {without}", row.name);
+        }
+        let whole = sizes.len() - 1;
+        assert_eq!(with_sizes[..whole], sizes[..whole], "{}", row.name);
+        assert!(sizes[..whole].iter().all(|size| size % 32 == 0), "{}: {sizes:?}", row.name);
+    }
+}

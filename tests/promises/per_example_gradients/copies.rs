@@ -58,10 +58,10 @@ fn check(row: &Row, dtype: DType, copies: usize) {
         assert_close(&flat(&mean.weighted_sum(&weights).unwrap()), &sum, tolerance, &what);
         assert_close(&flat(&averaged(engine).weighted_sum(&weights).unwrap()), &sum, tolerance, &what);
         assert_close(&flat(&averaged(engine).total().unwrap()), &total, tolerance, &what);
-        // Two at a time, of which one is alone.
+        // Three at a time, so that one is alone.
         let parts = averaged(Engine { together: NonZeroUsize::new(3), ..engine }).parts().unwrap();
         let sizes: Vec<usize> = parts.iter().map(PerExample::batch).collect();
-        assert_eq!(sizes, [2, 2], "{what}");
+        assert_eq!(sizes, [3, 1], "{what}");
         let (mut first, mut added) = (0, vec![0.0; sum.len()]);
         for mut part in parts {
             let some = Weights::flat(weights.of_parameter(0)[first..][..part.batch()].to_vec(), names.len());
