@@ -86,3 +86,17 @@ impl ClippingArgs {
         Ok(rule)
     }
 }
+
+/// The constants of `rule`, by the flags that give them.
+pub(super) fn resolved(rule: &ClipRule) -> Vec<(&'static str, String)> {
+    match rule {
+        ClipRule::Flat | ClipRule::PerLayer | ClipRule::PerParameter | ClipRule::Normalised => Vec::new(),
+        ClipRule::Automatic { gamma } => vec![("clipping-gamma", gamma.get().to_string())],
+        ClipRule::Psac { r } => vec![("clipping-r", r.get().to_string())],
+        ClipRule::Adaptive(rule) => vec![
+            ("clipping-quantile", rule.quantile().to_string()),
+            ("clipping-rate", rule.rate().to_string()),
+            ("clipping-count-noise", rule.count_noise().to_string()),
+        ],
+    }
+}

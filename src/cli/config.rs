@@ -1,4 +1,4 @@
-//! `--config FILE`: flags from a TOML file; and the file with every flag of a run, from which it can be repeated.
+//! `--config FILE`: flags from a TOML file.
 //!
 //! A key is a flag without its dashes, at the top of the file or in the table named like the flag's section in the help:
 //!
@@ -8,24 +8,26 @@
 //! clip-norm = 0.1
 //! ```
 //!
-//! What the command line says as well, or what cannot stand beside a flag there, is left to the command line.
+//! What the command line says as well, or what cannot stand beside a flag there, is left to the command line. What was spent on
+//! the data before is not: a run that drops it would go uncounted.
 
 use crate::{Error, Place, Result};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The subcommand that has the flag.
-const TRAIN: &str = "train";
+pub(super) const TRAIN: &str = "train";
 /// Flags that are about one run of the program and not about what it does.
 const OF_THE_COMMAND_LINE: [&str; 6] = ["config", "out", "resume", "format", "help", "version"];
-/// Flags that a file may give and a run does not leave: the seed stays secret, and what is shown is nobody's result.
-const NOT_LEFT: [&str; 2] = ["seed", "quiet"];
+/// Settings of what was spent before. They yield to their own flag and to a run without privacy; any other conflict is refused.
+const COUNTED: [&str; 2] = ["ledger", "extend"];
+/// Settings of what is measured for --out, which mean nothing without it.
+const FOR_OUT: [&str; 2] = ["symmetry", "evaluations"];
 
 /// What the words of the command line say, with those of the file that `--config` names. As the parser does, it ends the process
 /// for help, version and flags that are not understood.
@@ -49,13 +51,19 @@ struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// Whether the command line says nothing of the flag, and nothing that it conflicts with.
+    /// Whether the setting holds beside the command line, which wins where both say something.
     fn is_free(&self, command: &Command, given: &ArgMatches) -> bool {
-        let named = |flag: &Arg| given.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+        let named = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+        let id = self.flag.get_id().as_str();
+        if named(id) || (FOR_OUT.contains(&id) && !named("out")) {
+            return false;
+        }
+        if COUNTED.contains(&id) {
+            return !named("no_privacy");
+        }
         let conflicts = |a: &Arg, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|c| c.get_id() == b.get_id());
-        !command.get_arguments().filter(|other| named(other)).any(|other| {
-            other.get_id() == self.flag.get_id() || conflicts(self.flag, other) || conflicts(other, self.flag)
-        })
+        let mut others = command.get_arguments().filter(|other| named(other.get_id().as_str()));
+        !others.any(|other| conflicts(self.flag, other) || conflicts(other, self.flag))
     }
 }
 
@@ -112,11 +120,11 @@ fn flag<'a>(command: &'a Command, table: Option<&str>, key: &str, place: &Place)
 }
 
 /// The key of a flag that may stand in a file.
-fn key_of(flag: &Arg) -> Option<&str> {
+pub(super) fn key_of(flag: &Arg) -> Option<&str> {
     flag.get_long().filter(|name| !OF_THE_COMMAND_LINE.contains(name))
 }
 
-fn table_of(flag: &Arg) -> String {
+pub(super) fn table_of(flag: &Arg) -> String {
     flag.get_help_heading().unwrap_or_default().to_lowercase()
 }
 
@@ -155,119 +163,11 @@ fn words(flag: &Arg, value: &Spanned<DeValue<'_>>, place: &Place) -> Result<Vec<
 }
 
 /// Text as it is, and a decimal number with its digits.
-fn word(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn word(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_string()),
         DeValue::Float(number) => Some(number.as_str().to_string()),
         _ => None,
-    }
-}
-
-/// Every flag of a run that has a value, given or by default.
-pub(super) struct Flags(BTreeMap<(String, String), Value>);
-
-enum Value {
-    Given,
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Flags {
-    /// Of what was parsed.
-    pub(super) fn of(cli: &Command, matches: &ArgMatches) -> Self {
-        let mut flags = BTreeMap::new();
-        let (Some(command), Some((TRAIN, matches))) = (cli.find_subcommand(TRAIN), matches.subcommand()) else {
-            return Self(flags);
-        };
-        for flag in command.get_arguments() {
-            let Some(key) = key_of(flag).filter(|key| !NOT_LEFT.contains(key)) else { continue };
-            let id = flag.get_id().as_str();
-            let value = if flag.get_action().takes_values() {
-                let Some(words) = matches.get_raw(id) else { continue };
-                let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
-                let many = matches!(flag.get_action(), ArgAction::Append) || flag.get_value_delimiter().is_some();
-                if many { Value::Many(words) } else { Value::One(words.concat()) }
-            } else if matches.get_flag(id) {
-                Value::Given
-            } else {
-                continue;
-            };
-            flags.insert((table_of(flag), key.to_string()), value);
-        }
-        Self(flags)
-    }
-
-    /// With `key` of `table` as the run found it to be; none takes it away.
-    pub(super) fn set(&mut self, table: &str, key: &str, value: Option<String>) {
-        let key = (table.to_string(), key.to_string());
-        match value {
-            Some(value) => self.0.insert(key, Value::One(value)),
-            None => self.0.remove(&key),
-        };
-    }
-
-    /// The file from which the run can be repeated.
-    pub(super) fn to_toml(&self) -> String {
-        let mut text = String::from(
-            "# Every flag of a run of dpsgd train, resolved: `dpsgd train --config` this file repeats it.\n# The seed is not here, as it must stay secret: with --seed the run is repeated to the last bit.\n",
-        );
-        let mut open = None;
-        for ((table, key), value) in &self.0 {
-            if open != Some(table) {
-                text += &format!("\n[{table}]\n");
-                open = Some(table);
-            }
-            let value = match value {
-                Value::Given => "true".to_string(),
-                Value::One(word) => literal(word),
-                Value::Many(words) => {
-                    format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
-                }
-            };
-            text += &format!("{key} = {value}\n");
-        }
-        text
-    }
-}
-
-/// A decimal number as it is, and text in quotes.
-fn literal(word: &str) -> String {
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let unsigned = word.strip_prefix('-').unwrap_or(word);
-    let (whole, fraction) = unsigned.split_once('.').map_or((unsigned, None), |(whole, rest)| (whole, Some(rest)));
-    let plain = digits(whole) && (whole == "0" || !whole.starts_with('0')) && fraction.is_none_or(digits);
-    if plain { word.to_string() } else { quoted(word) }
-}
-
-fn quoted(word: &str) -> String {
-    let mut text = String::from("\"");
-    for letter in word.chars() {
-        match letter {
-            '"' | '\\' => text.extend(['\\', letter]),
-            letter if letter.is_control() => text += &format!("\\U{:08X}", letter as u32),
-            letter => text.push(letter),
-        }
-    }
-    text + "\""
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn literals_are_read_back_as_they_were() {
-        for word in
-            ["3", "0.1", "-7", "007", "1e-5", "", "a\"b\\c\n\u{7f}é", "nan", "true", "0.", ".5", "1.0000000000000002"]
-        {
-            let text = format!("x = {}", literal(word));
-            let table = DeTable::parse(&text).unwrap();
-            assert_eq!(super::word(table.get_ref()["x"].get_ref()).unwrap(), word, "{text}");
-        }
-        assert_eq!(
-            (literal("0.1"), literal("1e-5"), literal("007")),
-            ("0.1".into(), "\"1e-5\"".into(), "\"007\"".into())
-        );
     }
 }

@@ -174,6 +174,10 @@ impl DataArgs {
         if word && !Path::new(path).exists() {
             return Err(Error::value("--data", path, format!("a file that is there, or one of {}", NAMES.join(", "))));
         }
+        if let Some(directory) = &self.data_dir {
+            let allowed = format!("it only with mnist, fashion-mnist or cifar-10; --data is the file {path}");
+            return Err(Error::value("--data-dir", directory.display(), allowed));
+        }
         data::read(Path::new(path), &self.reading()?)
     }
 
@@ -197,6 +201,9 @@ impl DataArgs {
             })
         };
         let train = data::read(&file("train-images-idx3-ubyte")?, &self.reading()?)?;
+        if self.test_data.is_some() || self.holdout.is_some() {
+            return Ok((train, None, None));
+        }
         let read = if self.on_disk { data::read_like_on_disk } else { data::read_like };
         let test = read(&file("t10k-images-idx3-ubyte")?, None, train.schema())?;
         Ok((train, Some(test), Some(format!("the test part of {name}"))))

@@ -11,6 +11,7 @@ mod completions;
 mod config;
 mod data;
 mod datasets;
+mod flags;
 mod ledger;
 mod noise;
 mod optimizer;
@@ -23,7 +24,7 @@ mod verify;
 
 use crate::Error;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use config::Flags;
+use flags::Flags;
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -160,20 +160,34 @@ impl OptimizerArgs {
     }
 }
 
-/// The flags whose defaults depend on the model or on another flag, with the values they have in `config`.
+/// The numbers of `config`, by the flags that give them.
 pub(super) fn resolved(config: &OptimizerConfig) -> Vec<(&'static str, String)> {
-    let (rate, decay) = match config.rule {
-        Rule::Sgd(sgd) => (sgd.learning_rate, sgd.weight_decay),
-        Rule::Adam(adam) | Rule::AdamW(adam) => (adam.learning_rate, adam.weight_decay),
-    };
-    let mut values = vec![("learning-rate", rate.to_string()), ("weight-decay", decay.to_string())];
-    match config.rule {
-        Rule::Sgd(sgd) => values.push(("momentum", sgd.momentum.to_string())),
-        Rule::Adam(adam) | Rule::AdamW(adam) => {
-            values.extend([("beta1", adam.beta1.to_string()), ("beta2", adam.beta2.to_string())]);
+    let numbers = match config.rule {
+        Rule::Sgd(sgd) => {
+            vec![("learning-rate", sgd.learning_rate), ("weight-decay", sgd.weight_decay), ("momentum", sgd.momentum)]
         }
-    }
-    values
+        Rule::Adam(adam) | Rule::AdamW(adam) => {
+            let mut numbers = vec![
+                ("learning-rate", adam.learning_rate),
+                ("weight-decay", adam.weight_decay),
+                ("beta1", adam.beta1),
+                ("beta2", adam.beta2),
+            ];
+            match adam.bias_correction {
+                BiasCorrection::Off => numbers.push(("adam-epsilon", adam.epsilon)),
+                BiasCorrection::Floor(floor) => numbers.push(("bias-floor", floor)),
+                // Its floor is a share of the noise variance, which is no flag.
+                BiasCorrection::Scaled => {}
+            }
+            numbers
+        }
+    };
+    let of_schedule = match config.schedule.shape {
+        Shape::Constant => None,
+        Shape::Linear { to } | Shape::Cosine { to } => Some(("final-fraction", to)),
+        Shape::Step { factor, .. } => Some(("decay-factor", factor)),
+    };
+    numbers.into_iter().chain(of_schedule).map(|(flag, number)| (flag, number.to_string())).collect()
 }
 
 /// The value of a flag, if it was given one.

@@ -87,6 +87,10 @@ pub fn read(path: &Path, reading: &Reading) -> Result<Dataset> {
             sniff::format(source.head())
         }
     };
+    // Other readers refuse what is not in their format; to this one every byte can be a token.
+    if format == Format::Text {
+        foreign::refuse(&source)?;
+    }
     reading.check_applies_to(format)?;
     match format {
         Format::Idx => idx::read(source, reading),
@@ -136,6 +140,7 @@ fn like(path: &Path, labels: Option<&Path>, schema: &Schema, on_disk: bool) -> R
         return Err(Error::value("on_disk", "given", ON_DISK));
     }
     if let Some(text) = schema.text() {
+        foreign::refuse(&source)?;
         return text::read_like(source, schema, text);
     }
     match (schema.format(), schema.table()) {

@@ -21,17 +21,18 @@ use crate::{Error, Result};
 pub struct Reading {
     /// The format; found out from the first bytes if absent.
     pub format: Option<Format>,
-    /// CSV: which column holds the label.
+    /// CSV, text: which column holds the label.
     pub label: Label,
     /// IDX: the file of the labels; if absent, the sibling whose name says `labels` where this one says `images`.
     pub labels: Option<PathBuf>,
-    /// CSV: whether the first row names the columns.
+    /// CSV, text: whether the first row names the columns.
     pub header: Header,
     /// CSV: the names of the columns, where no row of the file names them; if absent their positions.
     pub names: Option<Vec<String>>,
-    /// CSV: the character between cells; if absent a tab, a comma or a semicolon, found from the first line.
+    /// CSV, text: the character between cells; if absent a tab, a comma or a semicolon, found from the first line, and for text a
+    /// tab.
     pub delimiter: Option<char>,
-    /// CSV: lines to leave out before the table starts.
+    /// CSV, text: lines to leave out before the table starts.
     pub skip_lines: usize,
     /// CSV: cells that stand for a missing value, after trimming.
     pub missing: Vec<String>,
@@ -118,28 +119,31 @@ impl Reading {
 
     /// Refuses what is declared but means nothing for `format`: it would otherwise be ignored in silence.
     pub(super) fn check_applies_to(&self, format: Format) -> Result<()> {
-        let csv = format == Format::Csv;
-        let table = csv || format == Format::Text;
-        let unused = [
-            ("label", self.label != Label::Last && !table, Format::Csv),
-            ("header", self.header != Header::Auto && !table, Format::Csv),
-            ("column_names", self.names.is_some() && !csv, Format::Csv),
-            ("delimiter", self.delimiter.is_some() && !table, Format::Csv),
-            ("skip_lines", self.skip_lines > 0 && !table, Format::Csv),
-            ("columns", !self.columns.is_empty() && !csv, Format::Csv),
-            ("labels", self.labels.is_some() && format != Format::Idx, Format::Idx),
-            ("vocabulary", self.vocabulary.is_some() && format != Format::Text, Format::Text),
-            ("length", self.length.is_some() && format != Format::Text, Format::Text),
-            ("language_model", self.language_model && format != Format::Text, Format::Text),
+        let (csv, idx, text): (&[Format], &[Format], &[Format]) = (&[Format::Csv], &[Format::Idx], &[Format::Text]);
+        let lines: &[Format] = &[Format::Csv, Format::Text];
+        let declared = [
+            ("label", self.label != Label::Last, lines),
+            ("header", self.header != Header::Auto, lines),
+            ("column_names", self.names.is_some(), csv),
+            ("delimiter", self.delimiter.is_some(), lines),
+            ("skip_lines", self.skip_lines > 0, lines),
+            ("missing", self.missing != Self::default().missing, csv),
+            ("columns", !self.columns.is_empty(), csv),
+            ("labels", self.labels.is_some(), idx),
+            ("vocabulary", self.vocabulary.is_some(), text),
+            ("length", self.length.is_some(), text),
+            ("language_model", self.language_model, text),
         ];
-        match unused.into_iter().find(|&(_, declared, _)| declared) {
-            Some((name, _, only)) => {
+        match declared.into_iter().find(|(_, declared, of)| *declared && !of.contains(&format)) {
+            Some((name, _, of)) => {
                 let value = match name {
                     "label" => self.label.to_string(),
                     "columns" => self.columns.iter().map(|rule| rule.column.as_str()).collect::<Vec<_>>().join(", "),
+                    "missing" => self.missing.join(", "),
                     _ => "declared".to_owned(),
                 };
-                Err(Error::value(name, value, format!("only with the format {only}; this file is {format}")))
+                let of = of.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+                Err(Error::value(name, value, format!("only with the format {of}; this file is {format}")))
             }
             None => match text::declared_in_vain(self).filter(|_| format == Format::Text) {
                 Some((name, value)) => Err(Error::value(name, value, "nothing: texts are tokens and no numbers")),
@@ -166,7 +170,7 @@ pub enum Format {
     Text,
 }
 
-/// Whether the first row of a CSV file names the columns.
+/// Whether the first row of a CSV or text file names the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Header {
@@ -276,7 +280,13 @@ mod tests {
     fn declarations_that_mean_nothing_for_the_format_are_refused() {
         let reading = Reading { label: Label::First, ..Reading::default() };
         let message = reading.check_applies_to(Format::Libsvm).unwrap_err().to_string();
-        assert_eq!(message, "label = first: allowed is only with the format csv; this file is libsvm");
+        assert_eq!(message, "label = first: allowed is only with the format csv or text; this file is libsvm");
+        assert!(reading.check_applies_to(Format::Csv).is_ok() && reading.check_applies_to(Format::Text).is_ok());
+        let reading = Reading { missing: vec!["-".into(), "x".into()], ..Reading::default() };
+        for format in [Format::Idx, Format::Libsvm, Format::Cifar10, Format::Text] {
+            let message = reading.check_applies_to(format).unwrap_err().to_string();
+            assert_eq!(message, format!("missing = -, x: allowed is only with the format csv; this file is {format}"));
+        }
         assert!(reading.check_applies_to(Format::Csv).is_ok());
     }
 

@@ -207,7 +207,7 @@ impl Utility {
 /// What the run took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Seconds in the training loop, of this process.
+    /// Seconds in the training loop, of all processes that the run was in.
     pub training_seconds: f64,
     /// Records sampled per second of that.
     pub examples_per_second: f64,

@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 use super::command_line::{dpsgd, entries, here, json, ok, small_csv};
+use super::configuration::images;
 use dpsgd::data::{Reading, read};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -132,6 +133,24 @@ fn cifar_files_are_read_and_trained_on() {
 }
 
 #[test]
+fn the_test_part_of_named_data_is_needed_only_where_it_is_tested_on() {
+    let here = here();
+    images(here.path(), 40);
+    for name in ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"] {
+        std::fs::remove_file(here.path().join(name)).unwrap();
+    }
+    let line = "train --data mnist --data-dir . --steps 1 --batch-size 20 --quiet";
+    let tested = json(here.path(), &format!("{line} --test-data train-images-idx3-ubyte"));
+    assert_eq!(
+        (&tested["utility"]["test_records"], &tested["utility"]["test_data"]),
+        (&40.into(), &"train-images-idx3-ubyte".into())
+    );
+    assert_eq!(json(here.path(), &format!("{line} --holdout 0.25"))["utility"]["test_records"], 10);
+    let ran = dpsgd(here.path(), &line.split_whitespace().collect::<Vec<_>>());
+    assert!(ran.code == Some(2) && ran.first_line().contains("t10k-images-idx3-ubyte"), "{}", ran.stderr);
+}
+
+#[test]
 fn what_is_no_table_is_named_with_a_way_out() {
     let here = here();
     let directory = here.path();
@@ -143,6 +162,11 @@ fn what_is_no_table_is_named_with_a_way_out() {
         ("--data .", &["found a directory", "--data-dir"][..]),
         ("--data empty.csv", &["empty.csv", "an empty file", "at least one record"]),
         ("--data book.xlsx", &["book.xlsx", "zip archive", ".xlsx", "CSV"]),
+        ("--data book.xlsx --data-format text --vocabulary bytes", &["book.xlsx", "zip archive", ".xlsx"]),
+        ("--data small.csv --data-dir .", &["--data-dir = .", "cifar-10", "small.csv"]),
+        ("--data small.csv --data-format libsvm --missing x", &["--missing = x", "only with the format csv"]),
+        ("--data small.csv --data-format idx --missing x", &["--missing = x", "only with the format csv"]),
+        ("--data adlut --data-dir .", &["--data = adlut", "optdigits"]),
         ("--data adlut", &["--data = adlut", "optdigits, adult, mnist, fashion-mnist, cifar-10"]),
         ("--data adult --range 0:1", &["adult is embedded"]),
         ("--data cifar-10", &["--data-dir", "cifar-10"]),

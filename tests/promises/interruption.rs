@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Long enough to be caught in the middle, and a few seconds to the end.
-const RUN: &str = "train --data small.csv --steps 30000";
+pub(crate) const RUN: &str = "train --data small.csv --steps 30000";
 
 /// Starts `dpsgd LINE`, waits until it trains and `after` more, and interrupts it as the terminal would.
-fn interrupted(directory: &Path, line: &str, after: Duration) -> Ran {
+pub(crate) fn interrupted(directory: &Path, line: &str, after: Duration) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_dpsgd"))
         .args(line.split_whitespace())
         .current_dir(directory)
@@ -33,7 +33,7 @@ fn interrupted(directory: &Path, line: &str, after: Duration) -> Ran {
     Ran { code: child.wait().unwrap().code(), stdout, stderr }
 }
 
-fn stopped(ran: &Ran) {
+pub(crate) fn stopped(ran: &Ran) {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(130), ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("stopped after step"), "{}", ran.stderr);
 }

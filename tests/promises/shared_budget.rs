@@ -228,3 +228,46 @@ fn randomness_that_two_models_could_share_is_refused_beside_a_ledger() {
         assert!(ran.code == Some(2) && ran.stderr.contains("cannot be used with"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn what_was_spent_before_is_not_dropped_from_a_file() {
+    let here = here();
+    let file = "data = \"small.csv\"\nsteps = 3\nnoise-multiplier = 30\n";
+    let write = |name: &str, more: &str| std::fs::write(here.path().join(name), format!("{file}{more}")).unwrap();
+    let refused = |line: &str, flags: [&str; 2]| {
+        let ran = dpsgd(here.path(), &line.split_whitespace().collect::<Vec<_>>());
+        let named = |part: &&str| ran.first_line().contains(part);
+        assert!(
+            ran.code == Some(2) && ["cannot be used with"].iter().chain(&flags).all(named),
+            "{line}: {}",
+            ran.stderr
+        );
+    };
+    write("counted.toml", "ledger = \"spent.json\"\n");
+    for flag in ["--seed 3", "--holdout 0.2"] {
+        let name = flag.split(' ').next().unwrap();
+        refused(&format!("train --config counted.toml {flag}"), ["--ledger", name]);
+    }
+    assert!(!here.path().join("spent.json").exists());
+    // Its own flag and a run without privacy are what it yields to.
+    ok(here.path(), "train --config counted.toml --no-privacy --seed 3");
+    ok(here.path(), "train --config counted.toml --ledger other.json");
+    assert!(!here.path().join("spent.json").exists() && here.path().join("other.json").exists());
+    ok(here.path(), "train --config counted.toml --out first");
+    assert_eq!(ledger(here.path()).entries.len(), 1);
+    // The file that the run leaves starts another one, which is counted too.
+    let kept = std::fs::read_to_string(here.path().join("first/config.toml")).unwrap();
+    assert!(kept.contains("counts beside this one") && !kept.contains("with --seed the run is repeated"), "{kept}");
+    refused("train --config first/config.toml --seed 3", ["--ledger", "--seed"]);
+    ok(here.path(), "train --config first/config.toml");
+    assert_eq!(ledger(here.path()).entries.len(), 2);
+
+    write("extended.toml", "extend = \"first\"\n");
+    refused("train --config extended.toml --holdout 0.2", ["--extend", "--holdout"]);
+    let extended = json(here.path(), "train --config extended.toml --seed 3 --out second");
+    assert!(number(&extended, "/privacy/started_from/upper") > 0.0);
+    let kept = std::fs::read_to_string(here.path().join("second/config.toml")).unwrap();
+    assert!(kept.contains("the model that `extend` names"), "{kept}");
+    let again = json(here.path(), "train --config second/config.toml --seed 3");
+    assert_eq!(again["model"]["sha256"], extended["model"]["sha256"]);
+}

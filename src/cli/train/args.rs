@@ -98,7 +98,7 @@ pub(in crate::cli) struct Args {
     /// it is not private.
     #[arg(long, value_name = "N", requires = "out", help_heading = "Run", value_parser = clap::value_parser!(u32).range(2..))]
     pub(super) symmetry: Option<u32>,
-    /// Records, or copies of them, in memory at a time: bounds memory and changes nothing else.
+    /// Records, or copies of them, in memory at a time: bounds memory, and changes the model by float rounding only.
     #[arg(long, value_name = "N", help_heading = "Run")]
     physical_batch: Option<NonZeroUsize>,
     /// Threads; all cores if absent.

@@ -2,7 +2,7 @@
 
 use super::Args;
 use super::prepared::{Interrupted, Prepared};
-use crate::cli::config::Flags;
+use crate::cli::flags::Flags;
 use crate::journal::Journal;
 use crate::recipe::Recipe;
 use crate::report::{Report, RunDirectory};

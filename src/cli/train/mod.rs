@@ -6,7 +6,7 @@ mod prepared;
 
 pub(super) use args::Args;
 
-use super::config::Flags;
+use super::flags::Flags;
 use super::progress::Watcher;
 use super::{Ended, Format, note, print};
 use crate::journal::Journal;

@@ -2,14 +2,15 @@
 
 use super::Args;
 use crate::checkpoint::Checkpoint;
-use crate::cli::config::Flags;
 use crate::cli::datasets::Datasets;
+use crate::cli::flags::Flags;
 use crate::cli::past::Before;
-use crate::cli::{note, optimizer};
-use crate::data::{Dataset, Target};
+use crate::cli::{clipping, note, optimizer};
+use crate::data::{Dataset, Domain, Target};
 use crate::evaluate::Evaluation;
 use crate::model::Classifier;
 use crate::nn::{Parameters, Sequential};
+use crate::noise::NoiseRule;
 use crate::plan::Plan;
 use crate::recipe::Recipe;
 use crate::report::{RunDirectory, Utility};
@@ -85,7 +86,7 @@ impl Prepared {
 
     /// Puts what the run found out for itself in the place of flags: the same plan follows whatever later versions have as defaults.
     pub(super) fn resolve(&self, flags: &mut Flags) {
-        let Self { plan, recipe, run, .. } = self;
+        let Self { plan, recipe, run, data, .. } = self;
         let draft = plan.draft();
         flags.set("privacy", "epochs", None);
         flags.set("privacy", "steps", Some(draft.steps.to_string()));
@@ -93,7 +94,17 @@ impl Prepared {
         flags.set("privacy", "clip-norm", Some(draft.clip_norm.get().to_string()));
         flags.set("privacy", "noise-multiplier", Some(plan.noise_multiplier().get().to_string()));
         flags.set("privacy", "epsilon", draft.budget.map(|budget| budget.get().to_string()));
+        for (key, value) in clipping::resolved(&draft.clipping) {
+            flags.set("privacy", key, Some(value));
+        }
+        if let NoiseRule::Banded { bands } = draft.noise {
+            flags.set("privacy", "bands", Some(bands.to_string()));
+        }
+        if let Domain::Tokens { .. } = data.train.form().domain {
+            flags.set("data", "length", Some(data.train.width().to_string()));
+        }
         flags.set("run", "physical-batch", Some(run.physical_batch.to_string()));
+        flags.set("learning", "model", Some(recipe.model.name().to_string()));
         for (key, value) in optimizer::resolved(&recipe.optimizer) {
             flags.set("learning", key, Some(value));
         }

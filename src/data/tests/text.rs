@@ -149,3 +149,28 @@ fn published_texts_have_their_counts() {
     assert_eq!(count(&sst), [29_780, 37_569]);
     assert_eq!(count(&read_like(&dev, None, sst.schema()).unwrap()), [428, 444]);
 }
+
+#[test]
+fn a_file_that_is_no_text_does_not_become_tokens() {
+    let text_of = of("a\tx\nb\ty\na\tx\nb\ty\n", &text(&[], 3));
+    let windows_of = of("To be, or not to be", &windows(&[], 3));
+    let body = b"\0\x06\0a\tb\na\tc\nb\td\n";
+    for (start, named) in [
+        (&b"PK\x03\x04"[..], "a zip archive, as workbooks of Excel (.xlsx) are"),
+        (b"PAR1", "a Parquet file"),
+        (b"\xff\xfe", "text in UTF-16"),
+        (b"\xfe\xff", "text in UTF-16"),
+    ] {
+        let plain = [start, body].concat();
+        for content in [plain.clone(), gzip(&plain)] {
+            for reading in [text(&[], 3), windows(&[], 3), text(&["a"], 3)] {
+                assert!(wrong(&content, &reading).starts_with(&format!("t.csv: found {named}; expected ")), "{named}");
+            }
+            for schema in [text_of.schema(), windows_of.schema()] {
+                assert!(wrong_like(&content, schema).starts_with(&format!("t.csv: found {named}; ")), "{named}");
+            }
+        }
+    }
+    // Bytes that name no format are tokens as they are.
+    assert_eq!(tokens(&of(b"PK\x03 \xff\xfe", &windows(&[], 3))), [[80, 75, 3], [32, 255, 254]]);
+}

@@ -69,7 +69,6 @@ pub(super) fn declared_in_vain(reading: &Reading) -> Option<(&'static str, Strin
         .or(is_default(reading.range.is_none(), "range", "declared".into()))
         .or(is_default(reading.width.is_none(), "width", "declared".into()))
         .or(is_default(reading.shape.is_none(), "shape", "declared".into()))
-        .or(is_default(reading.missing == Reading::default().missing, "missing", reading.missing.join(", ")))
 }
 
 impl Text {
