@@ -85,8 +85,10 @@ impl Journal {
         row
     }
 
-    /// Takes note of how symmetric gradients were after `step`.
+    /// Takes note of how symmetric gradients were after `step`. A run that goes on from the checkpoint of that step measures again,
+    /// and finds the same.
     pub fn measured(&mut self, step: u32, symmetry: Symmetry) {
+        self.symmetry.retain(|measured| measured.step != step);
         self.symmetry.push(Measured { step, symmetry });
     }
 

@@ -44,8 +44,12 @@ pub(crate) fn is_partial(name: &OsStr) -> bool {
 }
 
 fn create(path: &Path, readers: Readers) -> std::io::Result<File> {
+    options(readers).write(true).create_new(true).open(path)
+}
+
+/// How a file is opened that only these may read if it is made.
+pub(crate) fn options(readers: Readers) -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
     #[cfg(unix)]
     if readers == Readers::Owner {
         use std::os::unix::fs::OpenOptionsExt;
@@ -53,7 +57,7 @@ fn create(path: &Path, readers: Readers) -> std::io::Result<File> {
     }
     #[cfg(not(unix))]
     let _ = readers;
-    options.open(path)
+    options
 }
 
 /// Makes the rename itself durable where the system can; where it cannot, the file is whole all the same.

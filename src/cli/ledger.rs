@@ -2,8 +2,9 @@
 
 use super::{Ended, Format, print};
 use crate::ledger_file::{Entry, LedgerFile, State};
+use crate::report::{Interval, down, up};
 use crate::{Error, Result};
-use dp_accountant::{Bound, Delta, Event};
+use dp_accountant::{Delta, Event};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -36,18 +37,6 @@ struct ShownEntry {
     epsilon: Interval,
 }
 
-#[derive(Serialize)]
-struct Interval {
-    lower: f64,
-    upper: f64,
-}
-
-impl From<Bound> for Interval {
-    fn from(bound: Bound) -> Self {
-        Self { lower: bound.lower(), upper: bound.upper() }
-    }
-}
-
 pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     let shown = shown(&args)?;
     match format {
@@ -73,8 +62,6 @@ fn shown(args: &Args) -> Result<Shown> {
 }
 
 fn text(shown: &Shown) -> String {
-    // A promise is not rounded down.
-    let up = |value: f64| format!("{:.4}", (value * 1e4).ceil() / 1e4);
     let mut text = format!("{:<18}{:<28}{:<12}epsilon\n", "entry", "model", "state");
     for ShownEntry { entry, epsilon } in &shown.entries {
         let state = match entry.state {
@@ -84,9 +71,9 @@ fn text(shown: &Shown) -> String {
         text += &format!("{:<18}{:<28}{state:<12}{}\n", entry.id, entry.run, up(epsilon.upper));
     }
     text + &format!(
-        "together: epsilon {} at delta {}, not below {:.4}\n",
+        "together: epsilon {} at delta {}, not below {}\n",
         up(shown.epsilon.upper),
         shown.delta,
-        (shown.epsilon.lower * 1e4).floor() / 1e4
+        down(shown.epsilon.lower)
     )
 }

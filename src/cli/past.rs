@@ -1,15 +1,16 @@
 //! The flags that say what was spent on the same data before: `--ledger` and `--extend`.
 
+use crate::data::Schema;
 use crate::ledger_file::{Entry, LedgerFile, State};
 use crate::nn::Parameters;
 use crate::plan::{Others, Past, Plan};
 use crate::recipe::Recipe;
-use crate::report::{FinishedRun, verify};
-use crate::seed::Key;
+use crate::report::{FinishedRun, Privacy};
+use crate::seed::{Key, Origin};
 use crate::{Error, Result};
 use candle_core::Device;
-use dp_accountant::{Event, Ledger, Relation};
-use std::path::{Path, PathBuf};
+use dp_accountant::{Event, Relation};
+use std::path::{Component, Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Privacy")]
@@ -30,9 +31,26 @@ pub(super) struct Before {
 }
 
 impl PastArgs {
+    /// Refuses a ledger in the directory of the run, where it would be taken for a file of the run, or be overwritten by one.
+    pub(super) fn keep_apart(&self, out: Option<&Path>) -> Result<()> {
+        let (Some(ledger), Some(out)) = (&self.ledger, out) else { return Ok(()) };
+        if whereabouts(ledger)?.starts_with(whereabouts(out)?) {
+            let allowed = format!("a file outside {}, which is this run's alone", out.display());
+            return Err(Error::value("--ledger", ledger.display(), allowed));
+        }
+        Ok(())
+    }
+
     pub(super) fn read(&self) -> Result<Before> {
-        let model =
-            self.extend.as_deref().map(|directory| verify(directory).and_then(|_| FinishedRun::read(directory)));
+        let model = self.extend.as_deref().map(|directory| {
+            let (run, _) = FinishedRun::verified(directory)?;
+            if run.report.model.finite {
+                return Ok(run);
+            }
+            let reason =
+                format!("the training of {} diverged: its model is not finite, and nothing starts from it", run.name);
+            Err(Error::Refused { reason })
+        });
         Ok(Before { ledger: self.ledger.as_ref().map(LedgerFile::new), model: model.transpose()? })
     }
 }
@@ -65,7 +83,8 @@ impl Before {
                 ancestors,
             })
         });
-        Ok(Past { model, others: others.transpose()? })
+        let keys = self.model.as_ref().map(|run| keys(&run.report.privacy));
+        Ok(Past { model, keys, others: others.transpose()? })
     }
 
     /// The entries, wherever they are, of the runs that led to the model to start from, that of the last run last.
@@ -91,14 +110,19 @@ impl Before {
         }
     }
 
-    /// Loads the model to start from.
-    pub(super) fn load(&self, recipe: &Recipe, parameters: &Parameters) -> Result<()> {
+    /// Loads the model to start from, to be trained on records of this schema.
+    pub(super) fn load(&self, recipe: &Recipe, schema: &Schema, parameters: &Parameters) -> Result<()> {
         let Some(run) = &self.model else { return Ok(()) };
         if run.report.recipe.model != recipe.model {
             let allowed = format!("{}, the architecture of {}", run.report.recipe.model.name(), run.name);
             return Err(Error::value("--model", recipe.model.name(), allowed));
         }
-        let path = Path::new(&run.name).join("model.safetensors");
+        // Shapes alone do not tell columns or classes in another order.
+        if let Some(what) = run.report.model.schema.mistaken_in(schema) {
+            let reason = format!("the model of {} would take {} for something else: {what}", run.name, recipe.data);
+            return Err(Error::Refused { reason });
+        }
+        let path = run.directory.join("model.safetensors");
         parameters.load(&candle_core::safetensors::load(&path, &Device::Cpu)?, &path)
     }
 
@@ -116,7 +140,7 @@ impl Before {
             if entries.without(&others.ancestors) == others.event {
                 return Ok(());
             }
-            let reason = format!("another run has entered {} meanwhile; start again", ledger.path().display());
+            let reason = format!("the ledger {} has changed meanwhile; start again", ledger.path().display());
             Err(Error::Refused { reason })
         })
     }
@@ -141,9 +165,27 @@ fn cost(run: &FinishedRun, relation: Relation) -> Result<Event> {
         );
         return Err(Error::Refused { reason });
     }
-    let path = Path::new(&run.name).join("ledger.json");
-    let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let ledger: Ledger = serde_json::from_slice(&text)
-        .map_err(|error| Error::data(crate::Place::file(&path), error.to_string(), "the ledger of a finished run"))?;
-    Ok(ledger.event())
+    Ok(run.ledger.event())
+}
+
+/// Where the keys came from of a finished run and of those it started from. One that does not say is taken for one with a seed.
+fn keys(privacy: &Privacy) -> Origin {
+    match (privacy.started_from, privacy.started_from_key) {
+        (Some(_), None) => Origin::Seed,
+        _ => privacy.keys(),
+    }
+}
+
+/// The place that a path names, links followed, whether or not there is anything yet.
+fn whereabouts(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).map_err(Error::io("follow", path))?;
+    let mut place = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(place.pop()),
+            part => place.push(part),
+        }
+        place = place.canonicalize().unwrap_or(place);
+    }
+    Ok(place)
 }

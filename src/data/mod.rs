@@ -19,6 +19,7 @@
 //! # Ok::<(), dpsgd::Error>(())
 //! ```
 
+mod agreement;
 mod body;
 mod cifar;
 mod classes;

@@ -1,5 +1,6 @@
 //! What was spent on the same data before a run.
 
+use crate::seed::Origin;
 use dp_accountant::{Event, Ledger};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,10 @@ pub struct Past {
     /// What the model that the run starts from has cost. Whoever sees the new model sees something of that one, so it is part of what
     /// the new model costs.
     pub model: Event,
+    /// Where the keys came from of the runs that led to that model: a seed if any of them had one. None where there is no such model.
+    /// Their noise protects the new model too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Origin>,
     /// What other models have cost, where they share a budget with this one.
     pub others: Option<Others>,
 }
@@ -32,7 +37,7 @@ pub struct Others {
 
 impl Default for Past {
     fn default() -> Self {
-        Self { model: Event::nothing(), others: None }
+        Self { model: Event::nothing(), keys: None, others: None }
     }
 }
 

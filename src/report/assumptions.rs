@@ -35,86 +35,124 @@ const OF_DATA: &str = "Whatever was found in the data rather than declared is no
 
 /// What is assumed apart from the reading of the data.
 fn of_run(privacy: &Privacy, model: &ModelFile, utility: &Utility) -> Vec<Assumption> {
-    let mut list = Vec::new();
-    let mut assume = |text: String, otherwise| list.push(Assumption { text, otherwise });
-    assume(
-        "A person with several records has several units: the guarantee for that person is weaker.".into(),
-        "Somebody with k records has the epsilon of a group of k, which grows faster than k times the stated one.",
-    );
-    assume(
-        format!(
-            "The number of records ({}), the expected batch ({}) and the {} are public constants.",
-            privacy.records,
-            privacy.expected_batch,
-            if privacy.sampling_rate.is_some() { "sampling rate" } else { "number of batches in a pass" }
-        ),
-        "If the number of records is itself a secret, publishing it tells whether a record is there, and the guarantee does not \
-         cover that.",
-    );
-    assume(
-        "Hyper-parameters were chosen without looking at the private data, or their choice has a cost that is not counted here."
-            .into(),
-        "Every run that was made on the private data to choose them has spent its own epsilon, and the total is larger than stated.",
-    );
-    match privacy.key {
-        Origin::OperatingSystem => assume(
-            "The key of sampling and noise came from the operating system; the guarantee holds while nobody knows it. A checkpoint \
-             holds it."
-                .into(),
-            "Whoever has the key can subtract the noise: there is no privacy left against them.",
-        ),
-        Origin::Seed => assume(
-            "The key of sampling and noise was derived from a seed given by the user: the guarantee holds only while that seed is \
-             secret and no other released model was trained with it."
-                .into(),
-            "Whoever guesses the seed can subtract the noise, and of two models with one seed the noise cancels in the difference: \
-             there is no privacy left.",
-        ),
-    }
-    if privacy.perturbation.is_some() {
-        assume(
-            "The noise on the gradients of single examples does not depend on the data and comes before the clip: an example still \
-             has at most the clip norm in a sum, so the cost is that of the same run without it."
-                .into(),
-            "If it depended on other records, a record could move the sum by more than the clip norm, and the epsilon would be larger.",
-        );
-    }
-    if privacy.last_clip_norm.is_some() {
-        assume(
-            "The clip norm follows the noisy number of examples within it. That number is released in every step, and its cost is part \
-             of the epsilon: sum and count together have the noise multiplier stated. So the clip norms may be published."
-                .into(),
-            "Whoever also publishes the exact number, as the share clipped in metrics.csv, tells more than the epsilon allows.",
-        );
-    }
-    assume(
-        "Noise is Gaussian in floating point; what that leaves open is described in SECURITY.md.".into(),
+    let mut list = of_records(privacy);
+    list.push(of_keys(privacy));
+    list.extend(of_clipping(privacy));
+    list.push(assume(
+        "Noise is Gaussian in floating point; what that leaves open is described in SECURITY.md.",
         "An attacker who sees single bits of released sums may learn more than the epsilon of ideal Gaussian noise allows.",
-    );
-    if privacy.delta.get() * privacy.records as f64 >= 1.0 {
+    ));
+    list.extend(of_delta(privacy));
+    list.extend(of_model(model, utility));
+    list
+}
+
+fn assume(text: impl Into<String>, otherwise: &'static str) -> Assumption {
+    Assumption { text: text.into(), otherwise }
+}
+
+/// What the records are, and what is known of them.
+fn of_records(privacy: &Privacy) -> Vec<Assumption> {
+    let rate = if privacy.sampling_rate.is_some() { "sampling rate" } else { "number of batches in a pass" };
+    vec![
+        assume(
+            "A person with several records has several units: the guarantee for that person is weaker.",
+            "Somebody with k records has the epsilon of a group of k, which grows faster than k times the stated one.",
+        ),
         assume(
             format!(
-                "WARNING: delta is {}, not below 1 / records = {:.1e}: a mechanism that publishes a record outright could have this \
-                 delta.",
+                "The number of records ({}), the expected batch ({}) and the {rate} are public constants.",
+                privacy.records, privacy.expected_batch,
+            ),
+            "If the number of records is itself a secret, publishing it tells whether a record is there, and the guarantee does not \
+             cover that.",
+        ),
+        assume(
+            "Hyper-parameters were chosen without looking at the private data, or their choice has a cost that is not counted here.",
+            "Every run that was made on the private data to choose them has spent its own epsilon, and the total is larger than stated.",
+        ),
+    ]
+}
+
+/// That nobody knows what the noise is drawn from: the noise of this run, and of those whose cost is in its epsilon.
+fn of_keys(privacy: &Privacy) -> Assumption {
+    let text = match (privacy.keys(), privacy.started_from_key) {
+        (Origin::OperatingSystem, None) => {
+            "The key of sampling and noise came from the operating system; the guarantee holds while nobody knows it. A checkpoint \
+             holds it."
+        }
+        (Origin::OperatingSystem, Some(_)) => {
+            "The keys of sampling and noise, of this run and of those it started from, came from the operating system; the guarantee \
+             holds while nobody knows any of them. A checkpoint holds that of its run."
+        }
+        (Origin::Seed, None) => {
+            "The key of sampling and noise was derived from a seed given by the user: the guarantee holds only while that seed is \
+             secret and no other released model was trained with it."
+        }
+        (Origin::Seed, Some(_)) => {
+            "Of the keys of sampling and noise, of this run and of those it started from, one or more were derived from a seed given \
+             by the user: the guarantee holds only while every such seed and every other key is secret, and no other released model \
+             was trained with one of the seeds."
+        }
+    };
+    let otherwise = match privacy.keys() {
+        Origin::OperatingSystem => "Whoever has the key can subtract the noise: there is no privacy left against them.",
+        Origin::Seed => {
+            "Whoever guesses the seed can subtract the noise, and of two models with one seed the noise cancels in the difference: \
+             there is no privacy left."
+        }
+    };
+    assume(text, otherwise)
+}
+
+/// What is done to gradients and to the clip norm.
+fn of_clipping(privacy: &Privacy) -> Vec<Assumption> {
+    let perturbed = privacy.perturbation.map(|_| {
+        assume(
+            "The noise on the gradients of single examples does not depend on the data and comes before the clip: an example still \
+             has at most the clip norm in a sum, so the cost is that of the same run without it.",
+            "If it depended on other records, a record could move the sum by more than the clip norm, and the epsilon would be larger.",
+        )
+    });
+    let adaptive = privacy.last_clip_norm.map(|_| {
+        assume(
+            "The clip norm follows the noisy number of examples within it. That number is released in every step, and its cost is part \
+             of the epsilon: sum and count together have the noise multiplier stated. So the clip norms may be published.",
+            "Whoever also publishes the exact number, as the share clipped in metrics.csv, tells more than the epsilon allows.",
+        )
+    });
+    perturbed.into_iter().chain(adaptive).collect()
+}
+
+/// That a delta is small for so many records.
+fn of_delta(privacy: &Privacy) -> Option<Assumption> {
+    let one_in = 1.0 / privacy.records as f64;
+    (privacy.delta.get() * privacy.records as f64 >= 1.0).then(|| {
+        assume(
+            format!(
+                "WARNING: delta is {}, not below 1 / records = {one_in:.1e}: a mechanism that publishes a record outright could have \
+                 this delta.",
                 privacy.delta,
-                1.0 / privacy.records as f64
             ),
             "The guarantee then excludes less than a reader expects of it, whatever its epsilon.",
-        );
-    }
-    if !model.finite {
+        )
+    })
+}
+
+/// What is published with the guarantee: the model, and how well it does.
+fn of_model(model: &ModelFile, utility: &Utility) -> Vec<Assumption> {
+    let diverged = (!model.finite).then(|| {
         assume(
-            "WARNING: training diverged: parameters of the model are not finite. The privacy is spent all the same."
-                .into(),
+            "WARNING: training diverged: parameters of the model are not finite. The privacy is spent all the same.",
             "The model is of no use; another run costs another epsilon.",
-        );
-    }
-    if let Some(test_data) = &utility.test_data {
+        )
+    });
+    let tested = utility.test_data.as_ref().map(|test_data| {
         let measure = if utility.test_perplexity.is_some() { "perplexity" } else { "accuracy" };
         assume(
             format!("The test {measure} was measured on {test_data} and is not private with respect to those records."),
             "Publishing it tells something about the test records that no epsilon bounds; the training records are not touched.",
-        );
-    }
-    list
+        )
+    });
+    diverged.into_iter().chain(tested).collect()
 }

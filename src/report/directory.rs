@@ -51,38 +51,42 @@ impl RunDirectory {
         let mut directory = Self { path: path.to_path_buf(), made, kept: false.into(), lock: None };
         if !directory.made.is_empty() {
             fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        } else {
-            // A run that lives is told from what a dead one left.
-            if path.join(LOCK).exists() {
-                directory.lock()?;
-            }
-            let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
-            // A process that was killed leaves its lock and half a file behind.
-            let ours = |name: OsString| name == LOCK || whole_file::is_partial(&name);
-            if !entries.flatten().all(|entry| ours(entry.file_name())) {
-                return Err(Error::value(
-                    "--out",
-                    path.display(),
-                    "a directory that does not exist or is empty; or add --resume to go on with the run in it",
-                ));
-            }
+        } else if !path.join(LOCK).exists() {
+            // Nothing is written to somebody else's directory, not even a lock.
+            directory.check_empty()?;
         }
-        if directory.lock.is_none() {
-            directory.lock()?;
-        }
+        // A run that lives is told from what a dead one left.
+        directory.lock()?;
+        // Another run may have come and gone until the lock was held.
+        directory.check_empty()?;
         Ok(directory)
     }
 
+    fn check_empty(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
+        // A process that was killed leaves its lock and half a file behind.
+        let ours = |name: OsString| name == LOCK || whole_file::is_partial(&name);
+        if entries.flatten().all(|entry| ours(entry.file_name())) {
+            return Ok(());
+        }
+        let allowed = "a directory that does not exist or is empty; or add --resume to go on with the run in it";
+        Err(Error::value("--out", self.path.display(), allowed))
+    }
+
+    /// Keeps other runs out. A run that ends removes the lock it holds: whoever had opened that file before, and locks it afterwards,
+    /// holds one that others no longer find, and has to begin again.
     fn lock(&mut self) -> Result<()> {
         let lock = self.path.join(LOCK);
-        let file = File::create(&lock).map_err(Error::io("write to", &self.path))?;
-        match file.try_lock() {
-            Ok(()) => self.lock = Some(file),
-            Err(TryLockError::WouldBlock) => {
-                let allowed = "a directory that no other run is writing to";
-                return Err(Error::value("--out", self.path.display(), allowed));
+        while self.lock.is_none() {
+            let file = File::create(&lock).map_err(Error::io("write to", &self.path))?;
+            match file.try_lock() {
+                Ok(()) => self.lock = is_at(&file, &lock).then_some(file),
+                Err(TryLockError::WouldBlock) => {
+                    let allowed = "a directory that no other run is writing to";
+                    return Err(Error::value("--out", self.path.display(), allowed));
+                }
+                Err(TryLockError::Error(error)) => return Err(Error::io("lock", &lock)(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &lock)(error)),
         }
         let entries = fs::read_dir(&self.path).map_err(Error::io("read", &self.path))?;
         let halves = entries.flatten().filter(|entry| whole_file::is_partial(&entry.file_name()));
@@ -157,18 +161,19 @@ impl RunDirectory {
         self.kept.set(true);
         let json = |ledger: &Ledger| serde_json::to_string_pretty(ledger);
         let ledger = json(ledger).map_err(|error| Error::value("ledger", error, "finite numbers"))? + "\n";
-        let file = |name: &str, bytes: &[u8]| whole_file::write(&self.path.join(name), bytes, Readers::Everybody);
-        file("model.safetensors", model)?;
-        file("ledger.json", ledger.as_bytes())?;
+        let file = |readers| move |name: &str, bytes: &[u8]| whole_file::write(&self.path.join(name), bytes, readers);
+        // What holds figures that are not private is for the owner of the data.
+        let (public, own) = (file(Readers::Everybody), file(Readers::Owner));
+        public("model.safetensors", model)?;
+        public("ledger.json", ledger.as_bytes())?;
         let metrics = journal.metrics();
-        file(METRICS, metrics.to_csv().as_bytes())?;
+        own(METRICS, metrics.to_csv().as_bytes())?;
         if let Some(symmetry) = journal.symmetry()? {
-            let path = self.path.join("symmetry_not_private.json");
-            whole_file::write(&path, symmetry.as_bytes(), Readers::Owner)?;
+            own("symmetry_not_private.json", symmetry.as_bytes())?;
         }
-        file("statement.txt", statement(report).as_bytes())?;
-        file("report.html", page(report, &metrics).as_bytes())?;
-        file("report.json", report.to_json()?.as_bytes())?;
+        public("statement.txt", statement(report).as_bytes())?;
+        own("report.html", page(report, &metrics).as_bytes())?;
+        own("report.json", report.to_json()?.as_bytes())?;
         let checkpoint = self.path.join(CHECKPOINT);
         if checkpoint.exists() {
             fs::remove_file(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
@@ -187,6 +192,20 @@ impl Drop for RunDirectory {
             self.made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
         }
     }
+}
+
+/// Whether the open file is the one that the path names now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |of: &fs::Metadata| (of.dev(), of.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(file), Ok(named)) if place(&file) == place(&named))
+}
+
+/// A file that is open keeps its name here: it is the one that the path names.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
 }
 
 /// The parameters as a safetensors file, and its SHA-256 in hexadecimal.
@@ -208,4 +227,43 @@ pub fn model_file(parameters: &Parameters) -> Result<(Vec<u8>, String)> {
 /// SHA-256 in hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_was_removed_is_not_the_one_that_others_find() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(LOCK);
+        let file = File::create(&path).unwrap();
+        assert!(is_at(&file, &path));
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path));
+        let other = File::create(&path).unwrap();
+        assert!(is_at(&other, &path) && !is_at(&file, &path));
+    }
+
+    #[test]
+    fn runs_that_come_and_go_at_once_are_never_two_in_one_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let (inside, entered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let come_and_go = || {
+            for _ in 0..2_000 {
+                if let Ok(run) = RunDirectory::create(directory.path()) {
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two runs in one directory");
+                    entered.fetch_add(1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    drop(run);
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(come_and_go))));
+        assert!(entered.into_inner() >= 4, "some come in");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "and leave nothing");
+    }
 }

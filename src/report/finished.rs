@@ -2,21 +2,26 @@
 
 use super::{Metrics, Report};
 use crate::{Error, Place, Result};
-use std::path::Path;
+use dp_accountant::Ledger;
+use std::path::{Path, PathBuf};
 
 /// A run that was done, as its directory tells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FinishedRun {
-    /// The directory, as it was named.
+    /// The directory, as it is shown.
     pub name: String,
+    /// Where it is: a name need not be a text that can be shown.
+    pub directory: PathBuf,
     /// Its report.json.
     pub report: Report,
     /// Its metrics.csv.
     pub metrics: Metrics,
+    /// Its ledger.json: what it has spent, after what the model that it started from had cost.
+    pub ledger: Ledger,
 }
 
 impl FinishedRun {
-    /// Reads report and metrics of a run directory. Nothing is recomputed: that is [`verify`](super::verify).
+    /// Reads report, metrics and ledger of a run directory. Nothing is recomputed: that is [`FinishedRun::verified`].
     ///
     /// # Errors
     /// When `directory` is not that of a finished run, saying why, or a file in it is not what a run writes.
@@ -41,12 +46,13 @@ impl FinishedRun {
         };
         let report = parse(&directory.join("report.json"), &read("report.json")?)?;
         let metrics = Metrics::parse(&read("metrics.csv")?, &directory.join("metrics.csv"))?;
-        Ok(Self { name: directory.display().to_string(), report, metrics })
+        let ledger = parse(&directory.join("ledger.json"), &read("ledger.json")?)?;
+        Ok(Self { name: directory.display().to_string(), directory: directory.to_path_buf(), report, metrics, ledger })
     }
 }
 
 /// The value that a JSON file holds; `path` is named in errors.
-pub(super) fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         let place = Place::line(path, error.line() as u64);
         Error::data(place, error.to_string(), "a file written by this version of dpsgd train")

@@ -3,7 +3,7 @@
 use crate::whole_file::{self, Readers};
 use crate::{Error, Place, Result};
 use serde::Deserialize;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +94,7 @@ impl Metrics {
     }
 }
 
-/// metrics.csv of a run that goes on.
+/// metrics.csv of a run that goes on. Its owner alone may read it: most of its columns are not private.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
@@ -104,7 +104,7 @@ impl MetricsFile {
     /// The file with these rows and no others; without rows there is no file until one is added.
     pub(super) fn new(path: PathBuf, metrics: &Metrics) -> Result<Self> {
         if !metrics.rows().is_empty() {
-            whole_file::write(&path, metrics.to_csv().as_bytes(), Readers::Everybody)?;
+            whole_file::write(&path, metrics.to_csv().as_bytes(), Readers::Owner)?;
         } else if path.exists() {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
@@ -117,7 +117,8 @@ impl MetricsFile {
     /// When the system refuses.
     pub fn add(&self, row: &Row) -> Result<()> {
         let failed = Error::io("write to", &self.path);
-        let added = OpenOptions::new().append(true).create(true).open(&self.path).and_then(|mut file| {
+        let opened = whole_file::options(Readers::Owner).append(true).create(true).open(&self.path);
+        let added = opened.and_then(|mut file| {
             let header = if file.metadata()?.len() == 0 { HEADER } else { "" };
             file.write_all((header.to_string() + &row.to_line()).as_bytes())?;
             file.flush()

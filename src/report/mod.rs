@@ -4,6 +4,7 @@ mod assumptions;
 mod citations;
 mod compare;
 mod directory;
+mod files;
 mod finished;
 mod guarantees;
 mod html;
@@ -19,12 +20,15 @@ mod verify;
 
 pub use compare::{Summary, comparison};
 pub use directory::{RunDirectory, model_file};
+pub use files::Files;
 pub use finished::FinishedRun;
 pub use guarantees::{Guarantee, Protection, Route, batches_known, group_of, guarantees};
 pub use memory::peak_memory;
 pub use metrics::{Metrics, MetricsFile, Row};
 pub use page::page;
 pub use statement::statement;
+#[cfg(feature = "cli")]
+pub(crate) use statement::{down, up};
 pub use twin::Twin;
 pub use verify::{Verified, verify};
 
@@ -64,6 +68,9 @@ pub struct Report {
     pub plan: Plan,
     /// Versions of the programs.
     pub versions: Versions,
+    /// The files beside this one, by which they are known again when a later version would write them otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Files>,
 }
 
 /// An epsilon with its bounds. `upper` is what is promised.
@@ -143,6 +150,9 @@ pub struct Privacy {
     pub generator: String,
     /// Where its key came from.
     pub key: Origin,
+    /// Where the keys came from of the runs that led to the model that the run started from: a seed if any of them had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from_key: Option<Origin>,
     /// The stated guarantee beside two others of the same releases: with the batches known, and for a person with several records.
     pub guarantees: Vec<Guarantee>,
 }
@@ -325,8 +335,18 @@ impl Privacy {
             accountant_version: dp_accountant::VERSION.into(),
             generator: "ChaCha20".into(),
             key,
+            started_from_key: past.keys,
             guarantees: guarantees(plan, &event, bound)?,
         })
+    }
+
+    /// Where the keys came from of this run and of those it started from: a seed if any of them had one, for the guarantee then
+    /// rests on it.
+    pub fn keys(&self) -> Origin {
+        match self.started_from_key {
+            Some(Origin::Seed) => Origin::Seed,
+            Some(Origin::OperatingSystem) | None => self.key,
+        }
     }
 }
 
@@ -356,7 +376,7 @@ impl Report {
         };
         let versions =
             Versions { dpsgd: env!("CARGO_PKG_VERSION").into(), dp_accountant: dp_accountant::VERSION.into() };
-        Ok(Self {
+        let report = Self {
             assumptions: assumptions::all(&privacy, &model, found.data, &found.utility),
             privacy,
             utility: found.utility,
@@ -367,7 +387,15 @@ impl Report {
             run: found.run.clone(),
             plan: plan.clone(),
             versions,
-        })
+            files: None,
+        };
+        let files = Some(Files::of(&report, &found.journal.metrics()));
+        Ok(Self { files, ..report })
+    }
+
+    /// Whether this version wrote it, and would write the same words again.
+    pub(crate) fn is_of_this_version(&self) -> bool {
+        self.versions.dpsgd == env!("CARGO_PKG_VERSION")
     }
 
     /// The report as JSON, ending in a line break.

@@ -1,6 +1,6 @@
 //! The statement: the report, for a person.
 
-use super::Report;
+use super::{Privacy, Report};
 use crate::noise::NoiseRule;
 use crate::seed::Origin;
 use dp_accountant::Relation;
@@ -30,9 +30,16 @@ pub(super) fn headline(report: &Report) -> String {
 }
 
 /// What the guarantee is and what it is made of: labels and values.
-pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
+pub(super) fn guarantee_rows(report: &Report) -> Rows {
+    [promise_rows(report), sampling_rows(report), noise_rows(report), origin_rows(&report.privacy)].concat()
+}
+
+type Rows = Vec<(&'static str, String)>;
+
+/// What is promised to whom.
+fn promise_rows(report: &Report) -> Rows {
     let p = &report.privacy;
-    let mut rows = Vec::new();
+    let mut rows = Rows::new();
     let mut line = |label, value| rows.push((label, value));
     line("epsilon", format!("{} (upper bound; not below {})", up(p.epsilon.upper), down(p.epsilon.lower)));
     line("delta", p.delta.to_string());
@@ -48,21 +55,30 @@ pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
     }
     line("unit", "one record".into());
     line("neighbouring relation", relation(p.neighbouring_relation).into());
-    line(
-        "sampler",
-        format!(
-            "{}{} (expected batch {} of {} records)",
-            capital(&p.sampler),
-            p.sampling_rate.map_or_else(String::new, |rate| format!(", rate {}", round(rate))),
-            p.expected_batch,
-            p.records
-        ),
-    );
+    rows
+}
+
+/// What a record can do to a sum: whether it is in it, and how much of it.
+fn sampling_rows(report: &Report) -> Rows {
+    let p = &report.privacy;
+    let mut rows = Rows::new();
+    let mut line = |label, value| rows.push((label, value));
+    let rate = p.sampling_rate.map_or_else(String::new, |rate| format!(", rate {}", round(rate)));
+    let batch = format!("expected batch {} of {} records", p.expected_batch, p.records);
+    line("sampler", format!("{}{rate} ({batch})", capital(&p.sampler)));
     if let Some(size) = p.perturbation {
         line("perturbation", format!("per example before the clip, standard deviation {size} in each coordinate"));
     }
     let last = p.last_clip_norm.map_or_else(String::new, |last| format!(" at first and {} at last", round(last)));
     line("clipping", format!("per example, {}, clip norm C = {}{last}", p.clipping.description(), p.clip_norm));
+    rows
+}
+
+/// What hides it, and over how many steps.
+fn noise_rows(report: &Report) -> Rows {
+    let p = &report.privacy;
+    let mut rows = Rows::new();
+    let mut line = |label, value| rows.push((label, value));
     let schedules = &report.plan.draft().schedules;
     for (label, schedule) in [("clip schedule", &schedules.clip), ("noise schedule", &schedules.noise)] {
         if !schedule.is_one() {
@@ -78,23 +94,26 @@ pub(super) fn guarantee_rows(report: &Report) -> Vec<(&'static str, String)> {
     let noise = round(p.noise_multiplier.get());
     line("mechanism", format!("{}, noise multiplier {noise}{pair}", capital(&p.mechanism)));
     line("steps", format!("{} asked, {} done", p.steps_asked, p.steps));
-    line("accountant", format!("{} of dp-accountant {}", p.accountant, p.accountant_version));
-    line(
-        "generator",
-        format!(
-            "{}, {}",
-            p.generator,
-            match p.key {
-                Origin::OperatingSystem => "key from the operating system",
-                Origin::Seed => "key from a seed: the guarantee holds only while it is secret",
-            }
-        ),
-    );
+    rows
+}
+
+/// Who reckoned, and where the randomness came from.
+fn origin_rows(p: &Privacy) -> Rows {
+    let origin = |key| match key {
+        Origin::OperatingSystem => "from the operating system",
+        Origin::Seed => "from a seed: the guarantee holds only while it is secret",
+    };
+    let mut rows = vec![
+        ("accountant", format!("{} of dp-accountant {}", p.accountant, p.accountant_version)),
+        ("generator", format!("{}, key {}", p.generator, origin(p.key))),
+    ];
+    // The epsilon is that of the earlier runs too, so their keys must be secret as well.
+    rows.extend(p.started_from_key.map(|key| ("earlier keys", origin(key).into())));
     rows
 }
 
 /// What was learnt: labels and values.
-pub(super) fn model_rows(report: &Report) -> Vec<(&'static str, String)> {
+pub(super) fn model_rows(report: &Report) -> Rows {
     let mut rows = Vec::new();
     let mut line = |label, value| rows.push((label, value));
     line("architecture", format!("{}, {} parameters", report.model.architecture, report.model.parameters));
@@ -145,13 +164,13 @@ fn capital(word: &str) -> String {
 }
 
 /// Four decimals, never below the value: a promise is not rounded down.
-pub(super) fn up(value: f64) -> String {
+pub(crate) fn up(value: f64) -> String {
     let rounded = (value * 1e4).ceil() / 1e4;
     if rounded.is_finite() { format!("{rounded:.4}") } else { value.to_string() }
 }
 
 /// Four decimals, never above the value.
-pub(super) fn down(value: f64) -> String {
+pub(crate) fn down(value: f64) -> String {
     format!("{:.4}", (value * 1e4).floor() / 1e4)
 }
 

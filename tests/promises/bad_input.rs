@@ -169,7 +169,7 @@ const VALUES: &[Row] = &[
     ("account epsilon --event negative.json", 2, &["negative.json:1", "noise multiplier = -1"]),
     ("account epsilon --event open.json", 1, &["refused", "without privacy", "histogram"]),
     ("account epsilon --event strange.json", 1, &["refused", "unsupported", "tree"]),
-    ("verify absent", 2, &["absent", "cannot read"]),
+    ("verify absent", 2, &["absent", "found nothing"]),
     ("verify", 2, &["required"]),
     ("completions tcsh-3", 2, &["tcsh-3", "<SHELL>"]),
     ("frobnicate", 2, &["frobnicate"]),

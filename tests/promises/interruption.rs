@@ -118,11 +118,40 @@ fn is_resumed_bit_for_bit(flags: &str) {
     assert_eq!(resumed["model"]["sha256"], whole["model"]["sha256"]);
     assert_eq!(resumed["privacy"], whole["privacy"]);
     let file = |directory: &str, name: &str| std::fs::read(here.path().join(directory).join(name)).unwrap();
-    for name in ["ledger.json", "metrics.csv", "model.safetensors"] {
+    let symmetry = flags.contains("--symmetry").then_some("symmetry_not_private.json");
+    for name in ["ledger.json", "metrics.csv", "model.safetensors"].into_iter().chain(symmetry) {
         assert_eq!(file("parts", name), file("whole", name), "{name}");
     }
     assert_eq!(entries(&parts), entries(&here.path().join("whole")), "the checkpoint is gone: it holds the key");
     ok(here.path(), "verify parts");
+}
+
+#[test]
+fn symmetry_is_measured_once_although_a_run_died_before_its_first_checkpoint_after_it() {
+    let here = here();
+    let line = "train --data small.csv --steps 30000 --symmetry 8 --checkpoint-every 1000000";
+    ok(here.path(), &format!("{line} --seed 5 --out whole"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dpsgd"))
+        .args(format!("{line} --seed 5 --out parts").split_whitespace())
+        .current_dir(here.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let checkpoint = here.path().join("parts/checkpoint");
+    while !checkpoint.exists() {
+        assert_eq!(child.try_wait().unwrap(), None, "the run goes on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The next checkpoint is that of the end: what stands there is step 0.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ok(here.path(), &format!("{line} --resume --out parts"));
+    let measured = |directory: &str| {
+        std::fs::read_to_string(here.path().join(directory).join("symmetry_not_private.json")).unwrap()
+    };
+    assert_eq!(measured("parts"), measured("whole"));
+    assert_eq!(measured("whole").matches("\"step\"").count(), 2);
 }
 
 #[test]
@@ -334,6 +363,10 @@ fn two_runs_do_not_share_a_directory() {
     let mut line = String::new();
     BufReader::new(first.stderr.take().unwrap()).read_line(&mut line).unwrap();
     let second = run(here.path(), "train --data small.csv --steps 2 --quiet --out run");
+    while !here.path().join("run/checkpoint").exists() {
+        assert_eq!(first.try_wait().unwrap(), None, "the run goes on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(second.code == Some(2) && second.first_line().contains("no other run"), "{}", second.stderr);

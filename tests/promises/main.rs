@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod account;
+mod archive;
 mod augmentation;
 mod bad_input;
 mod clipping_rules;
@@ -11,6 +12,7 @@ mod correlated_noise;
 mod data;
 mod documents;
 mod examples;
+mod extension;
 mod frozen;
 mod interruption;
 mod isolation;

@@ -3,6 +3,7 @@
 
 use super::command_line::{Ran, dpsgd, entries, here, json, ok, small_csv};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -168,6 +169,7 @@ fn metrics_are_there_while_the_run_goes_on_and_after_it_was_stopped() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(read(&run, "metrics.csv").starts_with(&seen));
+    assert_eq!(std::fs::metadata(run.join("metrics.csv")).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(entries(&run), ["checkpoint", "config.toml", "metrics.csv"]);
     let shown = dpsgd(here.path(), &["report", "run"]);
     assert!(shown.code == Some(2) && shown.first_line().contains("interrupted"), "{}", shown.stderr);
@@ -222,6 +224,28 @@ fn guarantees_stand_side_by_side_and_a_change_to_them_is_found() {
     std::fs::write(&path, serde_json::to_string_pretty(&changed).unwrap()).unwrap();
     let refused = run(here.path(), "verify run");
     assert!(refused.code == Some(1) && refused.first_line().contains("guarantees"), "{}", refused.stderr);
+}
+
+#[test]
+fn files_that_are_not_private_are_for_their_owner_alone() {
+    let here = here();
+    let mode = |name: &str| std::fs::metadata(here.path().join(name)).unwrap().permissions().mode() & 0o777;
+    // What everybody may read depends on the umask; nobody is shut out of it here.
+    std::fs::write(here.path().join("usual"), "").unwrap();
+    let usual = mode("usual");
+    assert_ne!(usual, 0o600, "the umask shuts everybody out, and the test says nothing");
+    ok(here.path(), "train --data small.csv --holdout 0.2 --steps 60 --symmetry 8 --out run");
+    ok(here.path(), "report run --html one.html");
+    ok(here.path(), "report run run --html both.html");
+    let owner = ["metrics.csv", "report.html", "report.json", "symmetry_not_private.json"];
+    let published = ["config.toml", "ledger.json", "model.safetensors", "statement.txt"];
+    assert_eq!(entries(&here.path().join("run")).len(), owner.len() + published.len());
+    for name in owner.map(|name| format!("run/{name}")).iter().map(String::as_str).chain(["one.html", "both.html"]) {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    for name in published {
+        assert_eq!(mode(&format!("run/{name}")), usual, "{name}");
+    }
 }
 
 #[test]

@@ -60,6 +60,35 @@ fn the_second_model_knows_what_the_first_has_spent() {
     let shown = json(here.path(), "ledger spent.json");
     assert!((number(&shown, "/epsilon/upper") - joint).abs() < 1e-9 && shown["entries"].as_array().unwrap().len() == 2);
     assert!(ok(here.path(), "ledger spent.json").stdout.contains("together: epsilon 1.5000 at delta 0.00001"));
+    for of in [&shown, &shown["entries"][0], &shown["entries"][1]] {
+        let [lower, estimate, upper] = ["lower", "estimate", "upper"].map(|end| number(of, &format!("/epsilon/{end}")));
+        assert!(0.0 < lower && lower <= estimate && estimate <= upper, "{of}");
+    }
+}
+
+#[test]
+fn a_ledger_does_not_stand_in_the_directory_of_a_run() {
+    let here = here();
+    let inside = |path: &str, out: &str| {
+        let line = format!("{RUN} --epsilon 1 --ledger {path} --out {out}");
+        let ran = dpsgd(here.path(), &line.split_whitespace().collect::<Vec<_>>());
+        assert!(ran.code == Some(2) && ran.first_line().contains("--ledger = "), "{path} in {out}: {}", ran.stderr);
+    };
+    let absolute = here.path().join("run/ledger.json");
+    for path in ["run/ledger.json", "run/deep/spent.json", "./run/../run/spent.json", absolute.to_str().unwrap()] {
+        inside(path, "run");
+        assert!(!here.path().join("run").exists(), "{path}: refused before anything is made");
+    }
+    std::fs::create_dir(here.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real", here.path().join("link")).unwrap();
+    inside("real/spent.json", "link");
+    inside("link/spent.json", "real");
+    // The name of a link is outside, and what it names is not.
+    std::fs::write(here.path().join("real/spent.json"), "").unwrap();
+    std::os::unix::fs::symlink("real/spent.json", here.path().join("outside.json")).unwrap();
+    inside("outside.json", "real");
+    assert_eq!(entries(&here.path().join("real")), ["spent.json"]);
+    ok(here.path(), &format!("{RUN} --epsilon 1 --ledger run.json --out run"));
 }
 
 #[test]
@@ -71,7 +100,8 @@ fn a_joint_statement_that_was_changed_is_found() {
     let mut report: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     report["privacy"]["joint"]["epsilon"]["upper"] = 1.2.into();
     std::fs::write(&path, report.to_string()).unwrap();
-    refused(here.path(), "verify run", "verification failed");
+    // The statement shows the number too; it is the check against the plan that must find it.
+    refused(here.path(), "verify run", "what is stated as spent before, or together with others, is not the plan's");
 }
 
 /// Starts `dpsgd LINE` and waits until it is training.

@@ -39,6 +39,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Reads what the flags name; with it comes the interrupted run to go on with.
     pub(super) fn new(args: &Args) -> Result<(Self, Option<Interrupted>)> {
+        args.past.keep_apart(args.out.as_deref())?;
         let interrupted = interrupted(args)?;
         let checkpoint = interrupted.as_ref().map(|(_, checkpoint)| checkpoint);
         let before = args.past.read()?;
@@ -56,7 +57,7 @@ impl Prepared {
         let (plan, recipe) = args.plan(&data.train, past)?;
         let parameters = Parameters::new(key.clone(), DType::F32, &device);
         let model = recipe.model.build_for(&data.train.form(), parameters.var_builder())?;
-        before.load(&recipe, &parameters)?;
+        before.load(&recipe, data.train.schema(), &parameters)?;
         let private = !args.no_privacy;
         Ok((Self { before, key, data, plan, recipe, run, parameters, model, private }, interrupted))
     }
