@@ -3,6 +3,7 @@
 //! The file is safetensors, with everything that is not a tensor as JSON in its header. It holds the key and the realised
 //! state of a private run: it is written for its owner alone, and is not part of what may be published.
 
+use crate::augment::Augmentation;
 use crate::clip::ClipNorm;
 use crate::data::{Dataset, Domain};
 use crate::nn::Parameters;
@@ -38,6 +39,8 @@ struct State {
     key_origin: Origin,
     /// The [`Fingerprint`] of the records: going on with others under the same key would release two sums under one noise.
     data: String,
+    /// The copies that were made of them: so would going on with others.
+    augmentation: Option<Augmentation>,
     /// Whatever the caller wants to find again.
     notes: serde_json::Value,
 }
@@ -50,7 +53,7 @@ impl std::fmt::Debug for Checkpoint {
 
 /// The version of the layout and of the batches and noise that a key and a step give; a file of another one is refused, as a run
 /// would go on with others than it began with.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// The header's only entry of ours.
 const HEADER: &str = "dpsgd";
 /// What the names of parameters begin with that the run trains.
@@ -64,7 +67,7 @@ impl Checkpoint {
     pub(crate) fn new(
         plan: &Plan,
         key: &Key,
-        data: &Fingerprint,
+        (data, augmentation): (&Fingerprint, Option<Augmentation>),
         (ledger, step, clip_norm): (&Ledger, u32, Option<ClipNorm>),
         (parameters, optimizer): (&Parameters, &dyn Optimizer),
         notes: serde_json::Value,
@@ -78,6 +81,7 @@ impl Checkpoint {
             key: hexadecimal(key.secret()),
             key_origin: key.origin(),
             data: data.0.clone(),
+            augmentation,
             notes,
         };
         let of_model = parameters.tensors().into_iter().map(|(name, tensor)| {
@@ -140,6 +144,11 @@ impl Checkpoint {
         self.state.clip_norm
     }
 
+    /// The copies of its records that the run learns from, if it does.
+    pub fn augmentation(&self) -> Option<Augmentation> {
+        self.state.augmentation
+    }
+
     /// The key of the run.
     ///
     /// # Errors
@@ -170,7 +179,16 @@ impl Checkpoint {
         data.0 == self.state.data
     }
 
+    /// Puts the tensors into the parameters and the optimiser. The parameters come last, when nothing is left to be refused.
     pub(crate) fn restore(&self, parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<()> {
+        let of_model = self.of_model(parameters)?;
+        parameters.check(&of_model, &self.path)?;
+        self.restore_optimizer(parameters, optimizer)?;
+        parameters.load(&of_model, &self.path)
+    }
+
+    /// The tensors of the model, if it is this one.
+    fn of_model(&self, parameters: &Parameters) -> Result<HashMap<String, Tensor>> {
         let mut of_model = HashMap::new();
         for (name, tensor) in &self.tensors {
             let (name, frozen) = match (name.strip_prefix(TRAINED), name.strip_prefix(FROZEN)) {
@@ -194,7 +212,10 @@ impl Checkpoint {
                 format!("the run of the checkpoint had a parameter {name}, and the model has none of that name");
             return Err(Error::Refused { reason });
         }
-        parameters.load(&of_model, &self.path)?;
+        Ok(of_model)
+    }
+
+    fn restore_optimizer(&self, parameters: &Parameters, optimizer: &mut dyn Optimizer) -> Result<()> {
         // Before the first step there is nothing to remember.
         if self.state.step == 0 {
             return Ok(());

@@ -7,10 +7,12 @@
 mod draft;
 mod factors;
 mod past;
+mod places;
 
 pub use draft::Draft;
 pub use factors::{Factors, Schedules, Stretch};
 pub use past::{Others, Past};
+pub(crate) use places::stated;
 
 use crate::clip::{Clip, ClipNorm};
 use crate::noise::{AdaptiveGaussian, Banded, Gaussian, Mechanism, NoiseRule, Release, Tree};
@@ -63,7 +65,8 @@ impl Plan {
     }
 
     /// Noise standard deviation over clip norm, where the noise schedule has the factor 1; of sum and count together under adaptive
-    /// clipping.
+    /// clipping. Under tree noise that of a node of the tree, under banded noise that before the matrix and over its column norm
+    /// too.
     pub fn noise_multiplier(&self) -> NoiseMultiplier {
         self.noise_multiplier
     }
@@ -72,6 +75,12 @@ impl Plan {
     /// [`NoiseRule::sampling_rate`].
     pub fn sampling_rate(&self) -> Option<f64> {
         self.draft.noise.sampling_rate(self.draft.records, self.draft.expected_batch)
+    }
+
+    /// What sums are divided by: the mean size of batches, a public constant. It is the expected batch, and under tree noise the
+    /// number of records over the whole number of batches in a pass.
+    pub fn mean_batch(&self) -> f64 {
+        self.draft.noise.mean_batch(self.draft.records, self.draft.expected_batch)
     }
 
     /// What `step`, counted from 0, costs.
@@ -132,23 +141,22 @@ impl Plan {
         }
         // A longer prefix holds a shorter one, so its cost is not lower, whatever the noise of its steps.
         let most = calibrate::steps(accountant.as_ref(), cost, budget, self.draft.delta)?;
-        Ok(u32::try_from(most.value).unwrap_or(u32::MAX).min(steps))
+        // All of them do not fit, whatever another answer to the same question was rounded to.
+        match u32::try_from(most.value).unwrap_or(u32::MAX).min(steps.saturating_sub(1)) {
+            0 => Err(Error::Refused { reason: format!("not one step fits the budget, epsilon {}", budget.get()) }),
+            most => Ok(most),
+        }
     }
 
     /// The epsilon of `event` at the plan's delta, as the plan's accountant states it.
     ///
-    /// Under correlated noise the accountant's lower bound is of records whose places in the passes are known. They are drawn in secret
-    /// here, so that nothing is known from below.
+    /// Nothing is stated from below where a part of the event is a tree or banded noise, be it of this run or of one before it:
+    /// the places of records are drawn in secret, and the accountant's lower bound is of known ones.
     ///
     /// # Errors
     /// When the accountant refuses the event.
     pub fn epsilon(&self, event: &Event) -> Result<Bound> {
-        let bound = self.draft.accountant()?.epsilon(event, self.draft.delta)?;
-        if !self.draft.noise.is_correlated() {
-            return Ok(bound);
-        }
-        let bound = Bound::new(0.0, bound.estimate(), bound.upper(), bound.accountant());
-        bound.map_err(|error| Error::value("epsilon", error, "bounds in order"))
+        stated(event, self.draft.accountant()?.epsilon(event, self.draft.delta)?)
     }
 
     /// The epsilon that all models sharing the budget have together, if this one has cost `event`.
@@ -211,7 +219,7 @@ impl Plan {
         let factor = self.draft.schedules.noise.at(step, self.draft.steps);
         let z = NoiseMultiplier::new(self.noise_multiplier.get() * factor)?;
         let Draft { records, expected_batch, clip_norm, noise, .. } = self.draft;
-        let (batch, key) = (expected_batch as f64, key.clone());
+        let (batch, key) = (self.mean_batch(), key.clone());
         Ok(match (noise, self.draft.clipping.adaptive()) {
             (NoiseRule::Independent, Some(rule)) => Box::new(AdaptiveGaussian::new(rule, z, batch, key, step)?),
             (NoiseRule::Independent, None) => Box::new(Gaussian::new(z, batch, key, step)?),

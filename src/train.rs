@@ -123,21 +123,30 @@ impl<'a> Trainer<'a> {
     /// physical batch counts copies, and those of one record are in memory together.
     ///
     /// # Errors
-    /// When the records cannot be augmented.
+    /// When the records cannot be augmented, or steps were taken without these copies.
     pub fn augmented(self, augmentation: Augmentation) -> Result<Self> {
         augmentation.check(self.data.shape())?;
+        if self.step > 0 && self.augmentation != Some(augmentation) {
+            let reason = format!(
+                "{} steps were taken without these copies; augment before the first step, or before resuming",
+                self.step
+            );
+            return Err(Error::Refused { reason });
+        }
         Ok(Self { augmentation: Some(augmentation), ..self })
     }
 
     /// Goes on from a checkpoint: the same parameters, optimiser, ledger and step, so that every later bit is the same.
     ///
     /// Bring the same model and the same settings of the optimiser: the checkpoint knows parameters by name and shape, and neither
-    /// what the model computes with them, nor the learning rate, nor the augmentation. With others, steps that the interrupted
-    /// run had taken after the checkpoint would be taken again with other sums under the same noise.
+    /// what the model computes with them, nor the learning rate. With others, steps that the interrupted run had taken after the
+    /// checkpoint would be taken again with other sums under the same noise.
     ///
     /// # Errors
     /// When the checkpoint is of another plan, key or other records, when its ledger is not what its steps cost, when its
-    /// parameters are not those of the model, or when it lacks the clip norm that adaptive clipping has come to.
+    /// parameters are not those of the model, when it was written with another augmentation or optimiser, or when it lacks the
+    /// clip norm that adaptive clipping has come to. Parameters, ledger and step are then what they were; the optimiser may have
+    /// taken up what it found.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.plan() != self.plan {
             return Err(Error::Refused {
@@ -168,10 +177,16 @@ impl<'a> Trainer<'a> {
                 return Err(Error::Refused { reason: reason.to_string() });
             }
         };
+        if checkpoint.augmentation() != self.augmentation {
+            let reason =
+                "the run of the checkpoint learnt from other copies of its records; resume with the same augmentation";
+            return Err(Error::Refused { reason: reason.to_string() });
+        }
         checkpoint.restore(self.parameters, self.optimizer.as_mut())?;
         self.clip_norm = clip_norm;
         self.mechanism = None;
-        self.ledger = checkpoint.ledger().clone();
+        // The same as that of the checkpoint, which does not say where the run's own entries begin.
+        self.ledger = self.plan.draft().past.ledger_after(&self.plan.steps_event(checkpoint.step())?);
         self.step = checkpoint.step();
         Ok(())
     }
@@ -229,7 +244,7 @@ impl<'a> Trainer<'a> {
             };
             return Ok((self.plan.clip(self.clip_norm, names), mechanism));
         }
-        Ok((Box::new(Unclipped), Box::new(Noiseless::new(self.plan.draft().expected_batch as f64)?)))
+        Ok((Box::new(Unclipped), Box::new(Noiseless::new(self.plan.mean_batch())?)))
     }
 
     /// The clipped sum of a batch, whose examples may have been perturbed before.
@@ -315,7 +330,8 @@ impl<'a> Trainer<'a> {
             serde_json::to_value(notes).map_err(|error| Error::value("notes", error, "something JSON can hold"))?;
         let clip_norm = self.plan.draft().clipping.adaptive().map(|_| self.clip_norm);
         let (spent, state) = ((&self.ledger, self.step, clip_norm), (self.parameters, self.optimizer.as_ref()));
-        Checkpoint::new(self.plan, self.key, self.fingerprint()?, spent, state, notes)
+        let learnt = (self.fingerprint()?, self.augmentation);
+        Checkpoint::new(self.plan, self.key, learnt, spent, state, notes)
     }
 
     fn fingerprint(&self) -> Result<&Fingerprint> {

@@ -2,6 +2,7 @@
 
 use super::{Ended, Format, print};
 use crate::ledger_file::{Entry, LedgerFile, State};
+use crate::plan::stated;
 use crate::report::{Interval, down, up};
 use crate::{Error, Result};
 use dp_accountant::{Delta, Event};
@@ -53,7 +54,7 @@ fn shown(args: &Args) -> Result<Shown> {
     let delta = Delta::new(args.delta)?;
     let accountant = dp_accountant::by_name(&args.accountant, entries.relation)
         .map_err(|_| Error::value("--accountant", &args.accountant, dp_accountant::NAMES.join(", ")))?;
-    let epsilon = |event: &Event| Ok::<_, Error>(Interval::from(accountant.epsilon(event, delta)?));
+    let epsilon = |event: &Event| Ok::<_, Error>(Interval::from(stated(event, accountant.epsilon(event, delta)?)?));
     let all = Event::composed(entries.entries.iter().map(|entry| entry.event.clone()));
     let relation = entries.relation;
     let shown = |entry: Entry| Ok(ShownEntry { epsilon: epsilon(&entry.event)?, entry });

@@ -76,7 +76,10 @@ impl TryFrom<Vec<(usize, u64)>> for NormHistogram {
         let mut histogram = Self::default();
         for (bucket, count) in counts {
             let place = histogram.counts.get_mut(bucket);
-            *place.ok_or_else(|| format!("bucket {bucket}: allowed is 0 to {}", BUCKETS - 1))? = count;
+            let place = place.ok_or_else(|| format!("bucket {bucket}: allowed is 0 to {}", BUCKETS - 1))?;
+            if std::mem::replace(place, count) != 0 {
+                return Err(format!("bucket {bucket} twice: allowed is each bucket once"));
+            }
         }
         Ok(histogram)
     }
@@ -127,5 +130,7 @@ mod tests {
         let text = serde_json::to_string(&sum).unwrap();
         assert_eq!(serde_json::from_str::<NormHistogram>(&text).unwrap(), sum);
         assert!(serde_json::from_str::<NormHistogram>("[[258,1]]").is_err());
+        let twice = serde_json::from_str::<NormHistogram>("[[3,1],[4,1],[3,2]]").unwrap_err().to_string();
+        assert!(twice.contains("bucket 3 twice"), "{twice}");
     }
 }

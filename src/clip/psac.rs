@@ -1,8 +1,9 @@
 //! Per-sample adaptive clipping (DP-PSAC, Xia et al. 2023, AAAI, arXiv 2212.00328).
 //!
-//! Weight `C / (norm + r / (norm + r))`. Long gradients are scaled to C as by normalising; those near a norm of `sqrt(r) - r`
-//! have the largest weight, `C / (2 sqrt(r) - r)`, and shorter ones fall back to the weight C: unlike automatic clipping it does
-//! not enlarge gradients without limit just because they are short.
+//! Weight `C / (norm + r / (norm + r))`. Long gradients are scaled to C as by normalising. For r below 1 those near a norm of
+//! `sqrt(r) - r` have the largest weight, `C / (2 sqrt(r) - r)`, and shorter ones fall back to the weight C; from r = 1 on the
+//! largest weight is C, at norm 0. Unlike automatic clipping it does not enlarge gradients without limit just because they are
+//! short.
 //!
 //! Guarantee: `r / (norm + r)` is above 0, so a gradient enters with a norm below C. One record moves the sum by no more than
 //! under flat clipping, and costs the same.
@@ -60,6 +61,19 @@ mod tests {
             let grid = (0..=40_000).map(|i| f64::from(i) * 1e-4);
             let best = grid.max_by(|a, b| rule.weight(*a).total_cmp(&rule.weight(*b))).unwrap();
             assert!((best - at).abs() <= 1e-4, "r = {r}: the largest weight is at {best}");
+        }
+    }
+
+    #[test]
+    fn from_r_1_on_the_weight_falls_from_the_clip_norm() {
+        for r in [1.0, 1.5, 4.0, 100.0] {
+            let (rule, mut last) = (psac(2.0, r), f64::INFINITY);
+            assert_eq!(rule.weight(0.0), 2.0);
+            for norm in (0..1000).map(|i| f64::from(i) * 0.05) {
+                let weight = rule.weight(norm);
+                assert!(weight <= last, "r = {r}: {weight} at {norm}");
+                last = weight;
+            }
         }
     }
 

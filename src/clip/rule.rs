@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 
 /// How per-example gradients are brought below the clip norm C.
 ///
-/// The cost does not depend on it (adaptive clipping splits the noise so that this holds: see [`Adaptive`]). The noise is z C for the bound C on the norm with which one example enters the sum, and every
-/// rule keeps that bound, as [`super::ClippedSum`] checks: adding or removing a record moves the sum by at most C and replacing
-/// one by at most 2C, whatever the weights below the bound are. So one step is the same Gaussian event for all of them. What they
-/// change is where training goes: each has a bias of its own.
+/// The cost does not depend on it. Every rule keeps the bound C on the norm with which one example enters the sum, as
+/// [`super::ClippedSum`] checks: adding or removing a record moves the sum by at most C and replacing one by at most 2C,
+/// whatever the weights below the bound are. Noise is a multiple of C, its deviation z C in a step of independent noise, so
+/// the event is the same for all rules but one: adaptive clipping releases a count too, and splits the noise between sum and
+/// count so that both together cost what the sum alone would ([`Adaptive`]). What rules change is where training goes: each
+/// has a bias of its own.
 ///
 /// As JSON: `"flat"`, `"per-layer"`, `"per-parameter"`, `{"automatic":{"gamma":0.01}}`, `"normalised"`, `{"psac":{"r":0.1}}`,
 /// `{"adaptive":{"quantile":0.5,"rate":0.2,"count_noise":10.0}}`.
@@ -31,7 +33,7 @@ pub enum ClipRule {
     Normalised,
     /// [`Psac`]: `C / (norm + r / (norm + r))`.
     Psac {
-        /// The largest weight is that of gradients of norm sqrt(r) - r.
+        /// Below 1 the largest weight is that of gradients of norm sqrt(r) - r, from 1 on that of norm 0.
         r: Stabiliser,
     },
     /// [`Flat`] at a clip norm that follows a quantile of the norms: [`Adaptive`].

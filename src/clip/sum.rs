@@ -55,7 +55,8 @@ impl Clipping {
 
     /// The mean norm of finite gradients before clipping.
     pub fn mean_norm(&self) -> f64 {
-        self.norms / (self.examples - self.dropped).max(1) as f64
+        // Counts that were read from a file may be any.
+        self.norms / self.examples.saturating_sub(self.dropped).max(1) as f64
     }
 }
 
@@ -314,6 +315,12 @@ mod tests {
         let quantile = |percent| clipping.relative_norms.quantile(percent).unwrap();
         // Norms 1 and 50 at C = 2. Norms are rounded up: 0.5 is in the bucket above that edge.
         assert_eq!((quantile(50), quantile(51)), (2_f64.powf(-0.875), 2_f64.powf(4.75)));
+    }
+
+    #[test]
+    fn counts_that_cannot_be_have_a_mean_all_the_same() {
+        let text = r#"{"examples":1,"clipped":0,"dropped":3,"norms":2.0,"relative_norms":[]}"#;
+        assert_eq!(serde_json::from_str::<Clipping>(text).unwrap().mean_norm(), 2.0);
     }
 
     #[test]

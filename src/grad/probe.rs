@@ -64,8 +64,10 @@ pub fn probe_isolation_of(
     let padding = vocabulary.saturating_sub(1) as u32;
     let compare = || company.compare(&xs, &ys, |x| Ok(Tensor::full(padding, x.shape(), x.device())?));
     compare()?;
-    let _moved = Moved::new(parameters, &mut rng)?;
-    compare()
+    let moved = Moved::new(parameters, &mut rng)?;
+    let compared = compare();
+    moved.back()?;
+    compared
 }
 
 /// Made-up records of numbers, and their classes.
@@ -104,7 +106,7 @@ fn texts(form: &Form, vocabulary: usize, rng: &mut impl Rng) -> Vec<u32> {
     texts
 }
 
-/// Every trained parameter moved by a random number, until this is dropped.
+/// Every trained parameter moved by a random number, until it goes [back](Moved::back).
 struct Moved(Vec<(Var, Tensor)>);
 
 impl Moved {
@@ -119,11 +121,20 @@ impl Moved {
         }
         Ok(moved)
     }
+
+    /// Puts the parameters back to what they were.
+    fn back(mut self) -> Result<()> {
+        while let Some((var, before)) = self.0.last() {
+            var.set(before)?;
+            self.0.pop();
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Moved {
+    /// For a panic, or an error half-way: what was not put back is tried once more, and nobody can be told.
     fn drop(&mut self) {
-        // A tensor of the same shape and type can be set.
         self.0.iter().for_each(|(var, before)| drop(var.set(before)));
     }
 }

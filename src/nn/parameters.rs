@@ -116,9 +116,23 @@ impl Parameters {
     /// # Errors
     /// When a parameter has no tensor, or one of another shape; then nothing has been set.
     pub fn load(&self, tensors: &std::collections::HashMap<String, Tensor>, path: &Path) -> Result<()> {
+        self.check(tensors, path)?;
         let named = self.lock();
         let mut found = Vec::new();
         for (name, var) in &named.variables {
+            if let Some(tensor) = tensors.get(name) {
+                found.push((var, tensor.to_dtype(self.dtype)?.to_device(&self.device)?));
+            }
+        }
+        for (var, tensor) in found {
+            var.set(&tensor)?;
+        }
+        Ok(())
+    }
+
+    /// Whether [`Parameters::load`] has a tensor of the right shape for every parameter.
+    pub(crate) fn check(&self, tensors: &std::collections::HashMap<String, Tensor>, path: &Path) -> Result<()> {
+        for (name, var) in &self.lock().variables {
             let place = crate::Place::file(path);
             let Some(tensor) = tensors.get(name) else {
                 return Err(Error::data(place, format!("no tensor {name}"), format!("one of shape {:?}", var.dims())));
@@ -127,10 +141,6 @@ impl Parameters {
                 let found = format!("{name} of shape {:?}", tensor.dims());
                 return Err(Error::data(place, found, format!("shape {:?}", var.dims())));
             }
-            found.push((var, tensor.to_dtype(self.dtype)?.to_device(&self.device)?));
-        }
-        for (var, tensor) in found {
-            var.set(&tensor)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Noise that is correlated by a banded matrix: BandMF.
+//! Noise that is correlated by a banded square root of the matrix of prefix sums.
 
 use super::rule::cyclic_event;
 use super::{Mechanism, Release, StandardNormals, fixed_bound, ordinary, share_of};
@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 
-/// Banded matrix noise (Choquette-Choo, Ganesh, McKenna, McMahan, Rush, Thakurta & Xu 2023, BandMF).
+/// Noise by the banded square root (Kalinin & Lampert 2024), for the cyclic Poisson samples of Choquette-Choo, Ganesh,
+/// McKenna, McMahan, Rush, Thakurta & Xu 2023, whose own banded matrix, BandMF, is optimised instead.
 ///
 /// With the lower triangular Toeplitz matrix C of the bands c_0 = 1, c_k = (2k - 1) / (2k) c_(k-1), the square root of the matrix
 /// of prefix sums cut after `bands` bands, and independent z_t, releases have the noise C^-1 z:
@@ -24,9 +25,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 /// [`Cyclic`](crate::sample::Cyclic) sampling takes a record in every `bands`-th step only, and why each turn of its group costs one
 /// Gaussian release of the noise multiplier z on a Poisson sample. With one band this is [`super::Gaussian`], to the bit.
 ///
-/// The noise of `bands` steps is in memory. It is a function of key and step, so a mechanism that begins in the middle of a run
-/// makes the noise of all steps before it first: the same bits, without anything in a checkpoint. One key serves one run, and all its
-/// sums must have one bound.
+/// The noise of `bands` steps is in memory, all of it from the first release on. It is a function of key and step, so a mechanism
+/// that begins in the middle of a run makes the noise of all steps before it first: the same bits, without anything in a
+/// checkpoint. One key serves one run, and all its sums must have one bound.
 #[derive(Debug)]
 pub struct Banded {
     noise_multiplier: NoiseMultiplier,
@@ -44,7 +45,7 @@ pub struct Banded {
 struct Past {
     /// Steps whose noise was made.
     steps: u32,
-    /// By step, the latest first, and by block of the sum.
+    /// By step, the latest first, and by block of the sum: as many steps as there are bands. Those before the first are zeros.
     noise: VecDeque<Vec<Vec<f64>>>,
     /// The column of the inverse of C for the first step, whose entries are the weights of z_t, z_(t-1), ... in x_t.
     weights: VecDeque<f64>,
@@ -56,7 +57,7 @@ impl Banded {
     /// A mechanism whose next release is that of `step`, over sums whose bound is `clip_norm`.
     ///
     /// # Errors
-    /// When the expected batch is not a positive number.
+    /// When the expected batch is not a positive number. A release is an error when the noise of all bands does not fit into memory.
     pub fn new(
         noise_multiplier: NoiseMultiplier,
         clip_norm: ClipNorm,
@@ -91,14 +92,40 @@ impl Banded {
 }
 
 impl Past {
-    /// Makes the noise of the next step for sums with these blocks.
-    fn advance(&mut self, bands: &[f64], blocks: &[usize], key: &Key) {
-        let kept = if self.noise.len() == bands.len() { self.noise.pop_back() } else { None };
-        let mut latest = kept.unwrap_or_else(|| blocks.iter().map(|elements| vec![0.0; *elements]).collect());
-        let (draws, before) = (StandardNormals::new(key, self.steps), &self.noise);
+    /// Takes the memory for the noise of `bands` steps with these blocks, all at once: a run must not find out halfway, with
+    /// part of its budget spent, that there is too little.
+    fn allocate(&mut self, bands: usize, blocks: &[usize]) -> Result<()> {
+        if !self.noise.is_empty() {
+            return Ok(());
+        }
+        let elements: usize = blocks.iter().sum();
+        let too_large = |_| {
+            let allowed =
+                format!("as many as fit into memory, with {elements} numbers for each; take a smaller model or fewer");
+            Error::value("bands", bands, allowed)
+        };
+        // Asked for as a whole first, so that what cannot be had is refused before any of it is taken.
+        Vec::<f64>::new().try_reserve_exact(bands.saturating_mul(elements)).map_err(too_large)?;
+        let block = |elements: &usize| {
+            let mut block = Vec::new();
+            block.try_reserve_exact(*elements)?;
+            // Writing is what makes the system give the memory.
+            block.resize(*elements, 0.0);
+            Ok(block)
+        };
+        let step = |_| blocks.iter().map(block).collect();
+        let noise: std::result::Result<_, std::collections::TryReserveError> = (0..bands).map(step).collect();
+        self.noise = noise.map_err(too_large)?;
+        Ok(())
+    }
+
+    /// Makes the noise of the next step.
+    fn advance(&mut self, bands: &[f64], key: &Key) {
+        let mut latest = self.noise.pop_back().unwrap_or_default();
+        let (draws, before, made) = (StandardNormals::new(key, self.steps), &self.noise, self.steps as usize);
         latest.par_iter_mut().enumerate().each(|(block, noise)| {
             draws.combine(noise, block, |_, draw| draw);
-            for (c, before) in bands.iter().skip(1).zip(before) {
+            for (c, before) in bands.iter().skip(1).zip(before).take(made) {
                 if let Some(before) = before.get(block) {
                     in_place_with(noise, before, |noise, before| noise - c * before);
                 }
@@ -131,8 +158,9 @@ impl Mechanism for Banded {
             let reason = "correlated noise was given sums over different parameters".to_string();
             return Err(Error::Model { reason });
         }
+        self.past.allocate(self.bands.len(), &blocks)?;
         while self.past.steps < next {
-            self.past.advance(&self.bands, &blocks, &self.key);
+            self.past.advance(&self.bands, &self.key);
         }
         let (share, latest) = (self.share, self.past.noise.front());
         let gradient = sum.release(|block, values| {

@@ -49,8 +49,10 @@ pub struct Release {
 }
 
 impl Release {
-    /// The standard deviation of the noise in each element: noise multiplier times clip norm over expected batch, and 0 where
-    /// there is none. It follows from the plan and from earlier releases, not from the data.
+    /// The standard deviation of the noise in each element of this one release, and 0 where there is none. For independent
+    /// noise it is noise multiplier times clip norm over expected batch, under adaptive clipping with the noise multiplier that
+    /// is left for the sum; for a tree or a banded matrix it differs from step to step. It follows from the plan and from
+    /// earlier releases, not from the data.
     pub fn deviation(&self) -> f64 {
         self.deviation
     }

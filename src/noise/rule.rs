@@ -16,7 +16,8 @@ pub enum NoiseRule {
     Independent,
     /// Sums of gradients have the noise of a binary tree, on disjoint batches: DP-FTRL ([`super::Tree`]).
     Tree,
-    /// The noise of steps less than `bands` apart is correlated, on cyclic Poisson samples: BandMF ([`super::Banded`]).
+    /// The noise of steps less than `bands` apart is correlated, on cyclic Poisson samples: a banded square root
+    /// ([`super::Banded`]).
     Banded {
         /// Bands of the matrix, and groups of the records.
         bands: NonZeroU32,
@@ -24,16 +25,6 @@ pub enum NoiseRule {
 }
 
 impl NoiseRule {
-    /// Whether the noise of one step says something of that of another: with a single band it does not.
-    #[must_use]
-    pub fn is_correlated(&self) -> bool {
-        match self {
-            Self::Independent => false,
-            Self::Tree => true,
-            Self::Banded { bands } => bands.get() > 1,
-        }
-    }
-
     /// The bands of `banded` for who names none.
     pub const BANDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
@@ -60,7 +51,7 @@ impl NoiseRule {
         match self {
             Self::Independent => "gaussian".into(),
             Self::Tree => "gaussian at the nodes of binary trees, one for each pass (DP-FTRL)".into(),
-            Self::Banded { bands } => format!("gaussian correlated by a Toeplitz matrix of {bands} bands (BandMF)"),
+            Self::Banded { bands } => format!("gaussian correlated by a banded square root of {bands} bands"),
         }
     }
 
@@ -73,6 +64,15 @@ impl NoiseRule {
             Self::Tree => None,
             // Both the sampler and the cost have this number, so its rounding favours neither.
             Self::Banded { bands } => Some((rate * f64::from(bands.get())).min(1.0)),
+        }
+    }
+
+    /// The mean size of batches: `expected_batch`, under `tree` that of the batches into which a pass of `records` is cut. It is a
+    /// function of public constants.
+    pub fn mean_batch(&self, records: usize, expected_batch: usize) -> f64 {
+        match self {
+            Self::Tree => records as f64 / Self::tree_steps(records, expected_batch).get() as f64,
+            Self::Independent | Self::Banded { .. } => expected_batch as f64,
         }
     }
 
@@ -182,6 +182,10 @@ mod tests {
             [(100, 10, 10), (104, 10, 10), (105, 10, 11), (3823, 955, 4), (5, 5, 1), (7, 5, 1)]
         {
             assert_eq!(NoiseRule::tree_steps(records, batch).get(), steps, "{records} / {batch}");
+            // The batches of a pass hold every record once.
+            let (mean, of_pass) = (NoiseRule::Tree.mean_batch(records, batch), records as f64);
+            assert!((mean * steps as f64 - of_pass).abs() <= 1e-12 * of_pass, "{records} / {batch}: {mean}");
+            assert_eq!(NoiseRule::Independent.mean_batch(records, batch), batch as f64);
         }
     }
 

@@ -13,7 +13,7 @@ use std::num::NonZeroU64;
 ///
 /// The sum of the first t gradients of a pass has the noise N_t, the sum of independent N(0, (z C)^2) over the nodes of a binary tree
 /// that cover the steps 1 to t: one for every one in the binary representation of t, where independent noise has t. What is
-/// released at a step is its gradient with the noise N_t - N_(t-1), times the inverse of the expected batch: whoever adds up
+/// released at a step is its gradient with the noise N_t - N_(t-1), times the inverse of the mean batch: whoever adds up
 /// releases, as gradient descent does, has the sums. The next pass begins another tree.
 ///
 /// A record that takes part in one step of a tree moves the nodes above that step by C each, floor(log2 t) + 1 of them after t
@@ -34,18 +34,19 @@ pub struct Tree {
 
 impl Tree {
     /// A mechanism whose next release is that of `step`, with trees of `steps` steps over sums whose bound is `clip_norm`.
+    /// `mean_batch` is the public constant that sums are divided by, the number of records over `steps`.
     ///
     /// # Errors
-    /// When the expected batch is not a positive number.
+    /// When the mean batch is not a positive number.
     pub fn new(
         noise_multiplier: NoiseMultiplier,
         clip_norm: ClipNorm,
         steps: NonZeroU64,
-        expected_batch: f64,
+        mean_batch: f64,
         key: Key,
         step: u32,
     ) -> Result<Self> {
-        Ok(Self { noise_multiplier, clip_norm, steps, share: share_of(expected_batch)?, key, step })
+        Ok(Self { noise_multiplier, clip_norm, steps, share: share_of(mean_batch)?, key, step })
     }
 
     /// Steps of the tree that are over with the step to come.

@@ -179,9 +179,9 @@ impl Optimizer for Adam {
     fn restore(&mut self, parameters: &Parameters, state: &dyn Fn(&str) -> Result<Tensor>) -> Result<()> {
         let steps = state::count("adam.steps", state)?;
         let shape = |dims: &[usize]| vec![2, dims.iter().product()];
-        self.moments = if steps > 0 { state::of_parameters(parameters, "moments", state, shape)? } else { Vec::new() };
-        self.variance = state::read_number("adam.noise", state)?;
-        self.steps = steps;
+        let moments = if steps > 0 { state::of_parameters(parameters, "moments", state, shape)? } else { Vec::new() };
+        let variance = state::read_number("adam.noise", state)?;
+        (self.steps, self.moments, self.variance) = (steps, moments, variance);
         Ok(())
     }
 }

@@ -18,13 +18,15 @@ pub struct Draft {
     pub relation: Relation,
     /// How many records there are: a public constant, declared here.
     pub records: usize,
-    /// How many records a batch has on average: a public constant. Sums are divided by it, never by the realised size.
+    /// How many records a batch is to have on average: a public constant. Sums are divided by it, under tree noise by the mean
+    /// size that batches have there ([`Plan::mean_batch`]), and never by the realised size.
     pub expected_batch: usize,
-    /// The largest norm of a per-example gradient in a sum.
+    /// The largest norm of a per-example gradient in a sum, where nothing moves it: a clip schedule multiplies it, and adaptive
+    /// clipping begins with it.
     pub clip_norm: ClipNorm,
     /// Noise on every example's gradient before it is clipped, against clipping bias. The cost does not depend on it.
     pub perturbation: Option<Perturbation>,
-    /// How gradients are brought below that norm. No rule costs more than another: see [`ClipRule`].
+    /// How gradients are brought below the clip norm. No rule costs more than another: see [`ClipRule`].
     #[serde(default)]
     pub clipping: ClipRule,
     /// How the noise of different steps goes together, and with it how batches are drawn.
@@ -72,9 +74,11 @@ impl Draft {
     /// The plan with this noise multiplier.
     ///
     /// # Errors
-    /// When records, expected batch or steps are zero, when the batch is larger than the data, when no accountant has the name,
-    /// or when correlated noise is asked for beside adaptive clipping or schedules, or in more bands than there are batches in the
-    /// data.
+    /// When records, expected batch or steps are zero, when the batch is larger than the data, or when no accountant has the
+    /// name. When a stretch of a schedule has no step, or a clip norm or noise multiplier times its factor is out of its range.
+    /// When adaptive clipping has a clip schedule beside it, or a noise multiplier, times its factor, that is not below twice
+    /// the count noise. When correlated noise is asked for beside adaptive clipping or schedules, or in more bands than there
+    /// are batches in the data.
     pub fn with_noise(self, noise_multiplier: NoiseMultiplier) -> Result<Plan> {
         self.check()?;
         self.cost(noise_multiplier, u64::from(self.steps))?;
@@ -99,7 +103,7 @@ impl Draft {
         let name = "noise multiplier";
         let calibrated = calibrate::parameter(accountant.as_ref(), name, event, range, epsilon, self.delta);
         let calibrated = calibrated.map_err(|error| match (&error, self.clipping.adaptive()) {
-            (Uncalibrated::Unreachable { .. }, Some(rule)) => {
+            (Uncalibrated::Unreachable { .. }, Some(rule)) if self.most_noise() < MOST_NOISE => {
                 let (limit, count) = (range.private(), rule.count_noise());
                 let reason = format!(
                     "{error}; noise multipliers must stay below {limit:.4}, as the count of adaptive clipping has the noise {count} alone: \

@@ -54,11 +54,19 @@ impl Past {
         Event::composed(parts(&self.model).into_iter().chain(parts(&event)))
     }
 
-    /// The ledger of a run that has not made a step: what the model it starts from has cost.
+    /// The ledger of a run that has not made a step: what the model it starts from has cost. Nothing of the run takes its place.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         let mut ledger = Ledger::new();
         parts(&self.model).into_iter().for_each(|part| ledger.record(part));
+        ledger.close();
+        ledger
+    }
+
+    /// The ledger of a run that has spent `event`: as its steps would have written it, so that a further one goes on with it.
+    pub(crate) fn ledger_after(&self, event: &Event) -> Ledger {
+        let mut ledger = self.ledger();
+        parts(event).into_iter().for_each(|part| ledger.record(part));
         ledger
     }
 

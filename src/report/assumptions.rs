@@ -1,5 +1,6 @@
 //! What must hold for the guarantee to hold, and what follows if it does not.
 
+use super::statement::short;
 use super::{ModelFile, Privacy, Report, Utility};
 use crate::data::Dataset;
 use crate::seed::Origin;
@@ -62,7 +63,8 @@ fn of_records(privacy: &Privacy) -> Vec<Assumption> {
         assume(
             format!(
                 "The number of records ({}), the expected batch ({}) and the {rate} are public constants.",
-                privacy.records, privacy.expected_batch,
+                privacy.records,
+                short(privacy.expected_batch),
             ),
             "If the number of records is itself a secret, publishing it tells whether a record is there, and the guarantee does not \
              cover that.",

@@ -57,11 +57,11 @@ fn clipping(rule: ClipRule) -> Option<&'static str> {
     }
 }
 
-fn noise(rule: NoiseRule) -> Option<&'static str> {
+fn noise(rule: NoiseRule) -> &'static [&'static str] {
     match rule {
-        NoiseRule::Independent => None,
-        NoiseRule::Tree => Some(KAIROUZ),
-        NoiseRule::Banded { .. } => Some(CHOQUETTE_CHOO),
+        NoiseRule::Independent => &[],
+        NoiseRule::Tree => &[KAIROUZ],
+        NoiseRule::Banded { .. } => &[KALININ, CHOQUETTE_CHOO],
     }
 }
 
@@ -100,7 +100,9 @@ const KAIROUZ: &str = "P. Kairouz, B. McMahan, S. Song, O. Thakkar, A. Thakurta,
                        Sampling or Shuffling. ICML 2021, arXiv 2103.00039. (tree noise)";
 const CHOQUETTE_CHOO: &str = "C. A. Choquette-Choo, A. Ganesh, R. McKenna, H. B. McMahan, K. Rush, A. Thakurta, Z. Xu. (Amplified) \
                               Banded Matrix Factorization: A unified approach to private training. NeurIPS 2023, arXiv 2306.08153. \
-                              (banded noise)";
+                              (cyclic Poisson sampling)";
+const KALININ: &str = "N. P. Kalinin, C. Lampert. Banded Square Root Matrix Factorization for Differentially Private Model Training. \
+                       NeurIPS 2024, arXiv 2405.13763. (banded noise)";
 const XIA: &str = "T. Xia et al. Differentially Private Learning with Per-Sample Adaptive Clipping. AAAI 2023, arXiv 2212.00328. \
                    (clipping rule)";
 const CHEN: &str = "X. Chen, Z. S. Wu, M. Hong. Understanding Gradient Clipping in Private SGD: A Geometric Perspective. NeurIPS 2020, \

@@ -2,7 +2,7 @@
 //! people with several records.
 
 use super::Interval;
-use crate::plan::Plan;
+use crate::plan::{Plan, stated};
 use dp_accountant::{Accountant, Bound, Event, SamplingRate, group};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
@@ -52,12 +52,12 @@ pub enum Route {
 const GROUPS: [NonZeroU64; 2] = [NonZeroU64::MIN.saturating_add(1), NonZeroU64::MIN.saturating_add(9)];
 
 /// The three guarantees of `event`, what was released under `plan`: as stated, with the batches known, and for groups of 2 and of
-/// 10 records. One that has no answer says why. `stated` is what the plan's accountant says of the event.
+/// 10 records. One that has no answer says why. `of_one` is what the plan states of the event ([`Plan::epsilon`]).
 ///
 /// # Errors
 /// When the plan's accountant does not exist.
-pub fn guarantees(plan: &Plan, event: &Event, stated: Bound) -> crate::Result<Vec<Guarantee>> {
-    let mut rows = vec![Guarantee::of_group(NonZeroU64::MIN, finite(stated)), batches_known(plan, event)?];
+pub fn guarantees(plan: &Plan, event: &Event, of_one: Bound) -> crate::Result<Vec<Guarantee>> {
+    let mut rows = vec![Guarantee::of_group(NonZeroU64::MIN, finite(of_one)), batches_known(plan, event)?];
     for size in GROUPS {
         rows.push(group_of(plan, event, size)?);
     }
@@ -86,11 +86,13 @@ pub fn group_of(plan: &Plan, event: &Event, size: NonZeroU64) -> crate::Result<G
         }
         exact => exact,
     };
+    let answer = answer
+        .and_then(|(bound, route)| stated(event, bound).map(|bound| (bound, route)).map_err(|error| error.to_string()));
     Ok(Guarantee::of_group(size, answer))
 }
 
 /// The guarantee of `event` for one record against an adversary who knows which records every batch held: nothing rests on the
-/// sampling, and the record may have been in all of them.
+/// sampling, and the record may have been in all of them. Where its places are known the accountant's lower bound holds too.
 ///
 /// # Errors
 /// When the plan's accountant does not exist.
@@ -239,6 +241,30 @@ mod tests {
         assert_eq!((pair.route, &pair.not_available), (Some(Route::GroupLemma), &None));
         let one = group_of(&plan, &event, NonZeroU64::MIN).unwrap();
         assert!(pair.epsilon.unwrap().upper >= 2.0 * one.epsilon.unwrap().upper);
+    }
+
+    #[test]
+    fn nothing_is_known_from_below_for_whoever_does_not_know_the_places() {
+        use crate::noise::NoiseRule;
+        use crate::plan::Past;
+        let (z, draft) = (NoiseMultiplier::new(2.0).unwrap(), plan(1, 6, Relation::AddRemove).draft().clone());
+        let independent = draft.clone().with_noise(z).unwrap();
+        for noise in [NoiseRule::Tree, NoiseRule::Banded { bands: std::num::NonZeroU32::MIN.saturating_add(1) }] {
+            let correlated = Draft { noise, ..draft.clone() }.with_noise(z).unwrap();
+            let model = correlated.event().unwrap();
+            let past = Past { model: model.clone(), others: None };
+            let extending = Draft { past, ..draft.clone() }.with_noise(z).unwrap();
+            for (plan, known) in [(&independent, true), (&correlated, false), (&extending, false)] {
+                let event = plan.event().unwrap();
+                let rows = guarantees(plan, &event, plan.epsilon(&event).unwrap()).unwrap();
+                let lower = |row: usize| rows[row].epsilon.map(|epsilon| epsilon.lower > 0.0);
+                assert_eq!([lower(0), lower(2), lower(3)], [Some(known); 3], "{noise:?}: {rows:?}");
+                assert_eq!(lower(1), Some(true), "with the batches known: {rows:?}");
+                assert_eq!(group_of(plan, &event, NonZeroU64::MIN).unwrap(), rows[0]);
+            }
+            // So it is for the others of a ledger, of which this plan knows the event alone.
+            assert_eq!(independent.epsilon(&model).unwrap().lower(), 0.0);
+        }
     }
 
     #[test]

@@ -122,8 +122,8 @@ pub struct Privacy {
     pub sampling_rate: Option<f64>,
     /// The public number of records.
     pub records: usize,
-    /// The public number that sums were divided by.
-    pub expected_batch: usize,
+    /// The public number that sums were divided by: the mean size of batches.
+    pub expected_batch: f64,
     /// The clipping rule.
     pub clipping: ClipRule,
     /// The largest norm of an example in a sum; the plan's clip schedule multiplies it, and adaptive clipping begins with it.
@@ -322,7 +322,7 @@ impl Privacy {
             sampler: draft.noise.sampler(),
             sampling_rate: plan.sampling_rate(),
             records: draft.records,
-            expected_batch: draft.expected_batch,
+            expected_batch: plan.mean_batch(),
             clipping: draft.clipping,
             clip_norm: draft.clip_norm.get(),
             last_clip_norm: None,

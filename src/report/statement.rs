@@ -64,7 +64,7 @@ fn sampling_rows(report: &Report) -> Rows {
     let mut rows = Rows::new();
     let mut line = |label, value| rows.push((label, value));
     let rate = p.sampling_rate.map_or_else(String::new, |rate| format!(", rate {}", round(rate)));
-    let batch = format!("expected batch {} of {} records", p.expected_batch, p.records);
+    let batch = format!("expected batch {} of {} records", short(p.expected_batch), p.records);
     line("sampler", format!("{}{rate} ({batch})", capital(&p.sampler)));
     if let Some(size) = p.perturbation {
         line("perturbation", format!("per example before the clip, standard deviation {size} in each coordinate"));
@@ -180,6 +180,11 @@ pub(super) fn round(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// As it is if it is whole, otherwise with six significant digits.
+pub(super) fn short(value: f64) -> String {
+    if value.fract() == 0.0 { value.to_string() } else { round(value) }
+}
+
 /// A line of a table: what, and its value.
 fn row(label: &str, value: &str) -> String {
     format!("  {label:<22}{value}\n")
@@ -219,6 +224,7 @@ mod tests {
             (round(0.012345678), round(1.5), round(123456.0)),
             ("0.0123457".into(), "1.50000".into(), "123456".into())
         );
+        assert_eq!((short(32.0), short(1e6), short(23.0 / 3.0)), ("32".into(), "1000000".into(), "7.66667".into()));
         assert!(item(&"word ".repeat(60)).lines().all(|line| line.len() <= 100 && line.starts_with("  ")));
     }
 }

@@ -1,10 +1,10 @@
 //! Cyclic Poisson sampling: groups take turns, and records of the group in turn are sampled.
 
 use super::placement::places;
+use super::poisson::taken;
 use super::{Batch, Sampling};
 use crate::seed::{Key, Role};
 use dp_accountant::{Event, SamplingRate};
-use rand_chacha::rand_core::RngCore;
 use std::num::NonZeroU32;
 
 /// The records are in `groups` groups, each in one that is drawn once for the run and independently of the others. Step t takes
@@ -35,16 +35,9 @@ impl Sampling for Cyclic {
         let step = self.step;
         // As with Poisson samples, the last of all steps stays.
         self.step = self.step.saturating_add(1);
-        let mut rng = self.key.stream(Role::Sampler, step);
-        let (rate, turn) = (self.rate.get(), u64::from(step % self.groups));
+        let turn = u64::from(step % self.groups);
         let group = self.group.iter().enumerate().filter(|(_, group)| **group == turn).map(|(row, _)| row);
-        let rows = if rate >= 1.0 {
-            group.collect()
-        } else {
-            // As with Poisson samples: never above q.
-            let threshold = (rate * 18_446_744_073_709_551_616.0) as u64;
-            group.filter(|_| rng.next_u64() < threshold).collect()
-        };
+        let rows = taken(group, self.rate, &mut self.key.stream(Role::Sampler, step));
         Batch::shuffled(step, rows, &mut self.key.stream(Role::Order, step))
     }
 
@@ -131,7 +124,15 @@ mod tests {
         sampler.next_batch();
         sampler.next_batch();
         assert_eq!(sampler.amplify(banded(1.0, 3, 2)), banded(0.3, 3, 2));
-        for other in [banded(1.0, 4, 2), banded(1.0, 3, 1), banded(0.5, 3, 2), Event::gaussian(z)] {
+        let inside = banded(1.0, 3, 2);
+        for other in [
+            banded(1.0, 4, 2),
+            banded(1.0, 3, 1),
+            banded(0.5, 3, 2),
+            Event::gaussian(z),
+            inside.clone().repeated(2),
+            Event::composed([inside, Event::gaussian(z)]),
+        ] {
             assert_eq!(sampler.amplify(other.clone()).kind(), "unsupported", "{other:?}");
         }
         assert_eq!(sampler.amplify(Event::non_private("no noise")).kind(), "non-private");

@@ -43,16 +43,14 @@ impl Sampling for Disjoint {
         Batch::shuffled(step, rows, &mut self.key.stream(Role::Order, step))
     }
 
-    /// Independent releases cost what they cost. A tree does if it has the steps of a pass: in a longer one records would take part
-    /// more often.
+    /// One independent release costs what it costs. A tree does if it has the steps of the pass so far: in a longer one records
+    /// would take part more often. Of other events it is not known here in how many of their steps a record is.
     fn amplify(&self, event: Event) -> Event {
         let turn = u64::from(self.step.saturating_sub(1)) % self.steps + 1;
-        match &event {
+        match event {
             Event::TreeAggregation { participation, .. } if participation.steps() == turn => event,
-            Event::TreeAggregation { .. } | Event::CyclicPoisson { .. } | Event::CorrelatedNoise { .. } => {
-                Event::unsupported(format!("{} on disjoint batches, {} a pass", event.kind(), self.steps))
-            }
-            _ => event,
+            Event::Gaussian { .. } | Event::AdaptiveClip { .. } | Event::NonPrivate { .. } => event,
+            other => Event::unsupported(format!("{} on disjoint batches, {} a pass", other.kind(), self.steps)),
         }
     }
 }
@@ -60,6 +58,7 @@ impl Sampling for Disjoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dp_accountant::NoiseScale;
 
     fn sampler(records: usize, steps: u64, seed: u64, step: u32) -> Disjoint {
         Disjoint::new(records, NonZeroU64::new(steps).unwrap(), Key::from_seed(seed), step)
@@ -109,7 +108,22 @@ mod tests {
                 assert_eq!(kept, steps == step % 4 + 1, "a tree of {steps} steps after step {step}");
             }
         }
-        assert_eq!(sampler.amplify(Event::gaussian(z)), Event::gaussian(z));
+        // Ten steps are two of the third pass.
+        let (gaussian, fitting) = (Event::gaussian(z), tree(2));
+        let clip = Event::AdaptiveClip { noise_multiplier: z, count_noise: NoiseScale::new(5.0).unwrap() };
+        for kept in [gaussian.clone(), clip, Event::non_private("no noise"), fitting.clone()] {
+            assert_eq!(sampler.amplify(kept.clone()), kept);
+        }
+        for other in [
+            tree(9).repeated(2),
+            fitting.clone().repeated(2),
+            Event::composed([tree(9), gaussian.clone()]),
+            Event::composed([fitting, gaussian.clone()]),
+            gaussian.repeated(2),
+            Event::laplace(z),
+        ] {
+            assert_eq!(sampler.amplify(other.clone()).kind(), "unsupported", "{other:?}");
+        }
     }
 
     #[test]

@@ -29,27 +29,32 @@ impl Sampling for Poisson {
         let step = self.step;
         // A plan has fewer than 2^32 steps; one more would be no new draw, so the last one stays.
         self.step = self.step.saturating_add(1);
-        let mut rng = self.key.stream(Role::Sampler, step);
-        let rate = self.rate.get();
-        let rows = if rate >= 1.0 {
-            (0..self.records).collect()
-        } else {
-            // Scaling by a power of two is exact and the conversion drops the fraction: never above q.
-            let threshold = (rate * 18_446_744_073_709_551_616.0) as u64;
-            (0..self.records).filter(|_| rng.next_u64() < threshold).collect()
-        };
+        let rows = taken(0..self.records, self.rate, &mut self.key.stream(Role::Sampler, step));
         Batch::shuffled(step, rows, &mut self.key.stream(Role::Order, step))
     }
 
+    /// Of one release on its own, the same on a Poisson sample. Whatever else there is, wherever it stands in the event, could hold
+    /// releases of several steps, which each have a sample of their own.
     fn amplify(&self, event: Event) -> Event {
         match event {
-            // A record may take part in any step, and these are about records that do not.
-            Event::TreeAggregation { .. } | Event::CyclicPoisson { .. } | Event::CorrelatedNoise { .. } => {
-                Event::unsupported(format!("{} on Poisson samples", event.kind()))
+            Event::Gaussian { .. } | Event::AdaptiveClip { .. } | Event::NonPrivate { .. } => {
+                event.poisson_sampled(self.rate)
             }
-            event => event.poisson_sampled(self.rate),
+            other => Event::unsupported(format!("{} on Poisson samples", other.kind())),
         }
     }
+}
+
+/// Those of `rows` that are taken, each with probability `rate` by a coin of its own: a draw against floor(rate 2^64). At a
+/// rate of 1 all are, without a draw.
+pub(super) fn taken(rows: impl Iterator<Item = usize>, rate: SamplingRate, rng: &mut impl RngCore) -> Vec<usize> {
+    let rate = rate.get();
+    if rate >= 1.0 {
+        return rows.collect();
+    }
+    // Scaling by a power of two is exact and the conversion drops the fraction: never above the rate.
+    let threshold = (rate * 18_446_744_073_709_551_616.0) as u64;
+    rows.filter(|_| rng.next_u64() < threshold).collect()
 }
 
 #[cfg(test)]
@@ -108,6 +113,30 @@ mod tests {
 
     /// As first released; a change would break every resumed run.
     const FROZEN_FIRST_BATCH: &[usize] = &[834, 337, 922];
+
+    #[test]
+    fn only_one_release_of_independent_noise_is_amplified() {
+        use dp_accountant::{NoiseMultiplier, NoiseScale, Participation};
+        let (sampler, rate) = (sampler(10, 0.1, 1), SamplingRate::new(0.1).unwrap());
+        let z = NoiseMultiplier::new(2.0).unwrap();
+        let gaussian = Event::gaussian(z);
+        let clip = Event::AdaptiveClip { noise_multiplier: z, count_noise: NoiseScale::new(5.0).unwrap() };
+        for event in [gaussian.clone(), clip, Event::non_private("no noise")] {
+            assert_eq!(sampler.amplify(event.clone()), event.poisson_sampled(rate));
+        }
+        let tree = Event::TreeAggregation { noise_multiplier: z, participation: Participation::new(4, 1, 0).unwrap() };
+        for other in [
+            tree.clone(),
+            tree.clone().repeated(2),
+            Event::composed([tree, gaussian.clone()]),
+            gaussian.clone().repeated(2),
+            gaussian.poisson_sampled(rate),
+            Event::laplace(z),
+            Event::nothing(),
+        ] {
+            assert_eq!(sampler.amplify(other.clone()).kind(), "unsupported", "{other:?}");
+        }
+    }
 
     #[test]
     fn the_whole_data_set_at_rate_one_and_empty_batches_at_small_rates() {

@@ -3,14 +3,14 @@
 use candle_core::{D, DType, Device, Tensor, Var};
 use dp_accountant::{Delta, NoiseMultiplier};
 use dpsgd::augment::Augmentation;
-use dpsgd::clip::{ClipNorm, ClippedSum, Flat, Perturbation};
+use dpsgd::clip::{ClipNorm, ClippedSum, Flat, Perturbation, Unclipped};
 use dpsgd::data::Dataset;
 use dpsgd::data::embedded::optdigits;
 use dpsgd::grad::{Engine, PerExample, Recorded, Weights, one_example_at_a_time};
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
 use dpsgd::noise::{Mechanism, Noiseless};
-use dpsgd::optim::{Sgd, SgdConfig};
+use dpsgd::optim::{Optimizer, Sgd, SgdConfig};
 use dpsgd::plan::{Draft, Plan};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
@@ -180,15 +180,86 @@ fn micro_batches_change_rounding_only_and_an_interruption_nothing() {
     }
 }
 
+/// What the twin without privacy is to end with: step by step the sum of the means over the copies, or of the records themselves,
+/// of the plan's batches, over the expected batch.
+fn twin_by_hand(plan: &Plan, augmentation: Option<Augmentation>) -> Vec<f64> {
+    let ((data, _), key) = (optdigits().unwrap(), Key::from_seed(9));
+    let (parameters, model) = built(Architecture::Cnn, DType::F32);
+    let mut sgd = Sgd::new(SgdConfig { learning_rate: 0.2, ..SgdConfig::default() }).unwrap();
+    let mut sampler = plan.sampler(&key, 0).unwrap();
+    for step in 0..plan.draft().steps {
+        let batch = sampler.next_batch();
+        let rows: Vec<usize> = batch.micro_batches(NonZeroUsize::MAX).flatten().copied().collect();
+        let (values, labels) = match augmentation {
+            Some(augmentation) => augmentation.copies_of(&data, &rows, &key, step, 0).unwrap(),
+            None => {
+                let (mut values, mut labels) = (Vec::new(), Vec::new());
+                data.gather(&rows, &mut values, &mut labels).unwrap();
+                (values, labels)
+            }
+        };
+        let n = labels.len();
+        let xs = Tensor::from_vec(values, (n, 8, 8), &Device::Cpu).unwrap();
+        let ys = Tensor::from_vec(labels, n, &Device::Cpu).unwrap();
+        let recorded = Recorded::new(&model, &parameters, &xs, &ys, Engine::default()).unwrap();
+        let gradients = match augmentation {
+            Some(augmentation) => recorded.averaged(augmentation.copies()),
+            None => Ok(recorded),
+        };
+        let sum = ClippedSum::new(&parameters, &Unclipped, std::iter::once(gradients)).unwrap();
+        let (release, _) = Noiseless::new(plan.draft().expected_batch as f64).unwrap().release(sum).unwrap();
+        sgd.step(&parameters, release).unwrap();
+    }
+    flat(&parameters.iter().map(|(_, var)| var.as_tensor().clone()).collect::<Vec<_>>())
+}
+
 #[test]
 fn the_twin_without_privacy_learns_from_the_same_copies() {
-    // Without a clip and noise, a step of SGD is the learning rate times the sum of the means over the expected batch: whole
-    // batches and single examples agree.
     let plan = plan(3, None);
-    let (whole, parts) = (trained(&plan, 4096, false, None), trained(&plan, 1, false, None));
-    let apart = whole.iter().zip(&parts).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(apart < 1e-5, "{apart}");
-    assert_ne!(whole, trained(&plan, 4096, true, None));
+    let distance = |one: &[f64], other: &[f64]| norm(&one.iter().zip(other).map(|(a, b)| a - b).collect::<Vec<_>>());
+    let (copies, records) = (twin_by_hand(&plan, Some(augmentation())), twin_by_hand(&plan, None));
+    for physical in [4096, 1] {
+        let twin = trained(&plan, physical, false, None);
+        let (apart, control) = (distance(&twin, &copies), distance(&twin, &records));
+        assert!(
+            apart < 1e-4 && control > 100.0 * apart.max(1e-6),
+            "{apart}, and {control} from the records themselves"
+        );
+    }
+    assert_ne!(trained(&plan, 4096, false, None), trained(&plan, 4096, true, None));
+}
+
+#[test]
+fn a_run_does_not_go_on_with_other_copies() {
+    let (plan, (data, _)) = (plan(4, None), optdigits().unwrap());
+    let (key, run) = (Key::from_seed(9), Run::default());
+    let sgd = || Box::new(Sgd::new(SgdConfig::default()).unwrap());
+    let (begun, another) = (built(Architecture::Logistic, DType::F32), built(Architecture::Logistic, DType::F32));
+    let of = |augmentation: Option<Augmentation>, built| {
+        let (parameters, model): &(Parameters, Classifier<Sequential>) = built;
+        let trainer = Trainer::new(&plan, &run, &key, &data, model, parameters, sgd()).unwrap();
+        match augmentation {
+            Some(augmentation) => trainer.augmented(augmentation).unwrap(),
+            None => trainer,
+        }
+    };
+    let values =
+        |parameters: &Parameters| flat(&parameters.iter().map(|(_, var)| var.as_tensor().clone()).collect::<Vec<_>>());
+    let (none, three) = (None, Some(augmentation()));
+    let two = Some(Augmentation::new(2, 1, true).unwrap());
+    for (then, now) in [(three, none), (three, two), (none, three)] {
+        let mut first = of(then, &begun);
+        first.train(|progress| Ok(if progress.step == 2 { Wish::Stop } else { Wish::Continue })).unwrap();
+        let checkpoint = first.checkpoint(&()).unwrap();
+        assert_eq!(checkpoint.augmentation(), then);
+        let (mut other, before) = (of(now, &another), values(&another.0));
+        let refusal = other.resume(&checkpoint).unwrap_err().to_string();
+        assert!(refusal.contains("the same augmentation"), "{refusal}");
+        assert!(values(&another.0) == before && other.step() == 0 && other.ledger().is_empty());
+        // Nor can it be told so afterwards.
+        let late = now.map(|now| first.augmented(now).err().unwrap().to_string());
+        assert!(late.is_none_or(|late| late.contains("2 steps were taken without these copies")));
+    }
 }
 
 #[cfg(feature = "cli")]
@@ -230,10 +301,14 @@ mod flags {
     }
 
     #[test]
-    fn the_twin_without_privacy_has_the_same_copies() {
+    fn the_twin_without_privacy_learns_from_copies_too() {
         let here = here();
-        let twin = json(here.path(), "train --steps 2 --quiet --no-privacy --augment flip");
-        assert_eq!(twin["recipe"]["augmentation"]["copies"], 1);
+        let twin = |flags: &str| json(here.path(), &format!("{RUN} --no-privacy{flags}"));
+        let (plain, flipped) = (twin(""), twin(" --augment flip"));
+        assert_eq!(flipped["recipe"]["augmentation"]["copies"], 1);
+        let loss = |twin: &serde_json::Value| twin["utility"]["test_loss"].as_f64().unwrap();
+        assert_ne!(loss(&flipped), loss(&plain));
+        assert_eq!(loss(&flipped), loss(&twin(" --augment flip")));
     }
 
     #[test]

@@ -6,17 +6,17 @@ use dp_accountant::{
     Delta, Epsilon, Event, Ledger, NoiseMultiplier, Order, Participation, Rdp, Relation, SamplingRate,
 };
 use dpsgd::checkpoint::Checkpoint;
-use dpsgd::clip::{Adaptive, ClipNorm, ClipRule, ClippedSum, Flat};
+use dpsgd::clip::{Adaptive, ClipNorm, ClipRule, ClippedSum, Flat, Unclipped};
 use dpsgd::data::Dataset;
 use dpsgd::grad::Recorded;
 use dpsgd::model::{Architecture, Classifier};
 use dpsgd::nn::{Parameters, Sequential};
-use dpsgd::noise::{Banded, Mechanism, NoiseRule, StandardNormals, Tree};
+use dpsgd::noise::{Banded, Mechanism, NoiseRule, Noiseless, StandardNormals, Tree};
 use dpsgd::optim::{AdamConfig, OptimizerConfig, Rule, SgdConfig};
-use dpsgd::plan::{Draft, Factors, Plan, Schedules};
+use dpsgd::plan::{Draft, Factors, Past, Plan, Schedules};
 use dpsgd::run::Run;
 use dpsgd::seed::Key;
-use dpsgd::train::{Trainer, Wish};
+use dpsgd::train::{Trainer, Wish, tensors};
 use std::num::{NonZeroU32, NonZeroU64};
 
 const RECORDS: usize = 200;
@@ -85,10 +85,12 @@ fn trained(plan: &Plan, optimizer: OptimizerConfig, stops: &[u32], until: u32) -
         }
         let watch = |progress: &dpsgd::train::Progress<'_>| {
             assert_eq!(progress.ledger.event(), plan.event_of(progress.step).unwrap(), "after {}", progress.step);
-            assert_eq!(progress.ledger.steps(), u64::from(progress.step));
+            assert_eq!(progress.ledger.steps(), plan.draft().past.steps() + u64::from(progress.step));
             Ok(if progress.step == stop { Wish::Stop } else { Wish::Continue })
         };
-        trainer.train(watch).unwrap();
+        if stop > 0 {
+            trainer.train(watch).unwrap();
+        }
         trainer.checkpoint(&()).unwrap().write(&file).unwrap();
         let values = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let bits = parameters.iter().flat_map(|(_, var)| values(var.as_tensor())).map(f32::to_bits).collect();
@@ -153,6 +155,87 @@ fn a_run_that_stops_early_pays_for_its_steps_and_more_steps_never_cost_less() {
 }
 
 #[test]
+fn a_run_never_takes_the_place_of_what_its_model_had_cost_before() {
+    // What the model has cost ends with what the run itself looks like after some steps.
+    for (rule, batch) in rules() {
+        let before = draft(rule, batch).with_noise(noise(1.3)).unwrap();
+        for steps in [1, 4, 11, 20] {
+            let model = before.event_of(steps).unwrap();
+            let past = Past { model, others: None };
+            let plan = Draft { past, ..draft(rule, batch) }.with_noise(noise(1.3)).unwrap();
+            let whole = trained(&plan, sgd(), &[], u32::MAX);
+            assert_eq!(whole.1.event(), plan.event().unwrap(), "{rule:?} after {steps}");
+            assert_eq!(whole.1.steps(), u64::from(steps) + 20, "{rule:?} after {steps}");
+            for stops in [&[0][..], &[4], &[0, 1, 12]] {
+                assert_eq!(
+                    trained(&plan, sgd(), stops, u32::MAX),
+                    whole,
+                    "{rule:?} after {steps}, stopped at {stops:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_of_a_tree_are_divided_by_the_mean_size_of_its_batches() {
+    // 200 records in 7 batches a pass, whether 28 or 29 were asked for; and 7 records in one batch.
+    let plan = |rule, batch| draft(rule, batch).with_noise(noise(1.3)).unwrap();
+    let (one, other) = (plan(NoiseRule::Tree, 28), plan(NoiseRule::Tree, 29));
+    assert_eq!((one.mean_batch(), other.mean_batch()), (200.0 / 7.0, 200.0 / 7.0));
+    assert_eq!(trained(&one, sgd(), &[], u32::MAX), trained(&other, sgd(), &[], u32::MAX));
+    assert_eq!((plan(banded(3), 28).mean_batch(), plan(NoiseRule::Independent, 29).mean_batch()), (28.0, 29.0));
+    let seven = Draft { records: 7, ..draft(NoiseRule::Tree, 5) }.with_noise(noise(1.3)).unwrap();
+    assert_eq!(seven.mean_batch(), 7.0);
+    let (parameters, _) = built();
+    let clip = Flat::new(ClipNorm::new(0.7).unwrap());
+    let sum = ClippedSum::new::<Recorded>(&parameters, &clip, std::iter::empty()).unwrap();
+    let mut mechanism = seven.mechanism(&Key::from_seed(1), 0).unwrap();
+    let (release, event) = mechanism.release(sum).unwrap();
+    assert!((release.deviation() / (1.3 * 0.7 / 7.0) - 1.0).abs() < 1e-12, "{}", release.deviation());
+    // The cost knows the steps of a pass and not the divisor.
+    assert_eq!(
+        event,
+        Draft { expected_batch: 7, ..seven.draft().clone() }.with_noise(noise(1.3)).unwrap().event_of(1).unwrap()
+    );
+}
+
+#[test]
+fn the_twin_without_privacy_draws_the_same_batches() {
+    for (rule, batch) in rules() {
+        let plan = draft(rule, batch).with_noise(noise(1.3)).unwrap();
+        let (key, data, run) = (Key::from_seed(9), data(), Run::default());
+        let (parameters, model) = built();
+        let mut twin = Trainer::new(&plan, &run, &key, &data, &model, &parameters, sgd().build(20).unwrap())
+            .unwrap()
+            .without_privacy();
+        let mut sizes = Vec::new();
+        let watch = |progress: &dpsgd::train::Progress<'_>| {
+            sizes.push(progress.clipping.examples);
+            Ok(Wish::Continue)
+        };
+        twin.train(watch).unwrap();
+        let (by_hand, model) = built();
+        let (mut optimizer, mut sampler) = (sgd().build(20).unwrap(), plan.sampler(&key, 0).unwrap());
+        for size in &sizes {
+            let rows: Vec<usize> =
+                sampler.next_batch().micro_batches(std::num::NonZeroUsize::MAX).flatten().copied().collect();
+            assert_eq!(rows.len(), *size, "{rule:?}");
+            let (xs, ys) = tensors(&data, &rows, &by_hand).unwrap();
+            let recorded = Recorded::new(&model, &by_hand, &xs, &ys, run.engine());
+            let sum = ClippedSum::new(&by_hand, &Unclipped, std::iter::once(recorded)).unwrap();
+            let (release, _) = Noiseless::new(plan.mean_batch()).unwrap().release(sum).unwrap();
+            optimizer.step(&by_hand, release).unwrap();
+        }
+        let bits = |parameters: &Parameters| {
+            let values = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            parameters.iter().flat_map(|(_, var)| values(var.as_tensor())).collect::<Vec<_>>()
+        };
+        assert_eq!(bits(&parameters), bits(&by_hand), "{rule:?}");
+    }
+}
+
+#[test]
 fn one_band_is_independent_noise_to_the_bit_and_at_the_same_cost() {
     let runs = [NoiseRule::Independent, banded(1)].map(|rule| {
         let plan = draft(rule, 25).with_noise(noise(1.3)).unwrap();
@@ -183,7 +266,11 @@ fn events_are_those_of_the_papers() {
     let plan = draft(banded(3), 25).with_noise(noise(2.0)).unwrap();
     let rate = SamplingRate::new(25.0 / 200.0 * 3.0).unwrap();
     let dpsgd = Event::gaussian(noise(2.0)).poisson_sampled(rate).repeated(7);
-    assert_eq!(plan.epsilon(&plan.event().unwrap()).unwrap(), plan.epsilon(&dpsgd).unwrap());
+    let epsilon = |event: &Event| {
+        let bound = plan.epsilon(event).unwrap();
+        (bound.estimate(), bound.upper())
+    };
+    assert_eq!(epsilon(&plan.event().unwrap()), epsilon(&dpsgd));
 }
 
 const ELEMENTS: usize = 20_000;
@@ -429,6 +516,17 @@ fn what_does_not_go_together_is_refused() {
     assert!(tree(8, 0).release(sum()).is_err() && matrix(4, 0).release(sum()).is_err());
 }
 
+#[test]
+fn noise_that_does_not_fit_into_memory_is_refused_before_anything_is_released() {
+    // 2^23 bands of 2,500,000 numbers are 168 TB: more than a process can have.
+    let parameters = Parameters::new(Key::from_seed(0), DType::F32, &Device::Cpu);
+    parameters.var_builder().get(2_500_000, "w").unwrap();
+    let clip = Flat::new(ClipNorm::new(3.0).unwrap());
+    let sum = ClippedSum::new::<Recorded>(&parameters, &clip, std::iter::empty()).unwrap();
+    let refusal = matrix(1 << 23, 0).release(sum).unwrap_err().to_string();
+    assert!(refusal.starts_with("bands = 8388608: allowed is as many as fit into memory"), "{refusal}");
+}
+
 #[cfg(feature = "cli")]
 mod commands {
     use super::super::command_line::{dpsgd, here, json, ok};
@@ -449,7 +547,7 @@ mod commands {
                 "--noise banded --ema 0.9",
                 120,
                 Some(4.0 / 6.0),
-                ["Cyclic Poisson over 4 groups, rate 0.666667", "matrix of 4 bands (BandMF), noise multiplier"],
+                ["Cyclic Poisson over 4 groups, rate 0.666667", "banded square root of 4 bands, noise multiplier"],
             ),
             ("--noise banded --bands 6 --steps 31", 31, Some(1.0), ["over 6 groups", "over clip norm and column norm"]),
         ]
@@ -462,6 +560,10 @@ mod commands {
             let upper = |at: &str| report.pointer(at).unwrap()["upper"].as_f64().unwrap();
             let (stated, known) = (upper("/privacy/epsilon"), upper("/privacy/guarantees/1/epsilon"));
             assert!(stated <= 3.0 && stated > 2.99, "{flags}: {stated}");
+            // Whoever does not know the places may know as good as nothing, where there are any.
+            let lower = |at: &str| report.pointer(at).unwrap()["lower"].as_f64().unwrap();
+            assert_eq!(lower("/privacy/epsilon") > 0.0, flags.contains("independent"), "{flags}");
+            assert!(lower("/privacy/guarantees/1/epsilon") > 0.0, "{flags}");
             // Without sampling, or at the rate 1, nothing rests on it.
             assert_eq!(known <= stated * (1.0 + 1e-9), rate.is_none_or(|rate| rate == 1.0), "{flags}: {known}");
             let statement = std::fs::read_to_string(here.path().join(format!("run-{i}/statement.txt"))).unwrap();
@@ -475,9 +577,14 @@ mod commands {
         assert_ne!(changed, text);
         std::fs::write(&path, changed).unwrap();
         assert_eq!(dpsgd(here.path(), &["verify", "run-3"]).code, Some(1));
-        // The twin without privacy draws the same batches.
-        let twin =
-            json(here.path(), "train --data small.csv --batch-size 8 --noise tree --no-privacy --quiet --steps 5");
+        // 60 records in 8 batches a pass: sums are divided by 7.5, and nothing says 8.
+        let tree = "train --data small.csv --batch-size 8 --noise tree --quiet --steps 5";
+        let report = json(here.path(), &format!("{tree} --epsilon 3 --out uneven"));
+        assert_eq!(report["privacy"]["expected_batch"].as_f64(), Some(7.5));
+        let statement = std::fs::read_to_string(here.path().join("uneven/statement.txt")).unwrap();
+        assert!(statement.contains("expected batch 7.50000 of 60 records"), "{statement}");
+        ok(here.path(), "verify uneven");
+        let twin = json(here.path(), &format!("{tree} --no-privacy"));
         assert!(twin["privacy"].is_null());
     }
 

@@ -249,7 +249,7 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
     let at = find("\\\"step\\\":").expect("the header counts the steps");
     let other_key = find("\\\"key\\\":\\\"").map(|at| at + 12).expect("the header holds the key");
     let format = find("\\\"format\\\":").map(|at| at + 11).expect("the header holds the layout");
-    assert_eq!(bytes[format], b'3');
+    assert_eq!(bytes[format], b'4');
     let changed = |at: usize, byte: u8| {
         let mut copy = bytes.clone();
         copy[at] = byte;
@@ -262,6 +262,7 @@ fn a_checkpoint_that_was_cut_or_changed_is_refused() {
         ("a step that is no number", changed(at + 9, b'x')),
         ("a key that is not hexadecimal", changed(other_key, b'z')),
         ("written with the noise of an earlier version", changed(format, b'1')),
+        ("written with the state of an earlier version", changed(format, b'3')),
     ] {
         std::fs::write(&path, &content).unwrap();
         let ran = run(here.path(), &format!("{RUN} --quiet --resume --out run"));

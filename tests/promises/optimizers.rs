@@ -404,7 +404,11 @@ fn resumed(first: OptimizerConfig, stop: u32, second: OptimizerConfig) -> Result
     }
     let checkpoint = before.checkpoint(&())?;
     let mut after = Trainer::new(&plan, &run, &key, &data, &of_b, &b, second.build(6)?)?;
-    after.resume(&checkpoint)?;
+    let untouched = values(&b);
+    if let Err(refusal) = after.resume(&checkpoint) {
+        assert!(values(&b) == untouched && after.step() == 0 && after.ledger().is_empty(), "{refusal}");
+        return Err(refusal);
+    }
     after.train(|_| Ok(Wish::Continue))?;
     Ok(values(&b))
 }

@@ -195,8 +195,8 @@ fn sum_and_count_together_cost_what_one_release_costs_in_every_accountant() {
 }
 
 #[test]
-fn half_the_noise_that_the_split_asks_for_would_be_seen_in_the_cost() {
-    // The control of the test above: the pair with the noise of the plan on its sum costs more than the plan.
+fn a_pair_whose_sum_has_the_noise_of_the_plan_costs_more_than_the_plan() {
+    // The control of the test above: without the split, the count comes on top.
     let count_noise = dp_accountant::NoiseScale::new(5.0).unwrap();
     let careless = Event::AdaptiveClip { noise_multiplier: noise(5.0), count_noise };
     let (analytic, delta) = (Analytic::new(Relation::AddRemove), Delta::new(1e-5).unwrap());
@@ -268,6 +268,13 @@ fn what_does_not_go_together_is_refused() {
     // The count alone costs more than this epsilon.
     let refusal = draft(adaptive(0.5), none()).calibrated(Epsilon::new(0.5).unwrap()).unwrap_err().to_string();
     assert!(refusal.contains("--clipping-count-noise") && refusal.contains("epsilon"), "{refusal}");
+    // No noise at all reaches this one, and the count has nothing to do with it.
+    for clipping in [ClipRule::Flat, adaptive(1e12)] {
+        let delta = Delta::new(1e-50).unwrap();
+        let draft = Draft { delta, ..draft(clipping, none()) };
+        let refusal = draft.calibrated(Epsilon::new(1e-12).unwrap()).unwrap_err().to_string();
+        assert!(refusal.contains("epsilon") && !refusal.contains("count"), "{refusal}");
+    }
 }
 
 #[cfg(feature = "cli")]

@@ -92,6 +92,22 @@ fn a_ledger_does_not_stand_in_the_directory_of_a_run() {
 }
 
 #[test]
+fn nothing_is_known_from_below_where_another_model_was_made_with_correlated_noise() {
+    let here = here();
+    let lower = |report: &Value, at: &str| number(report, &format!("{at}/lower"));
+    let tree = json(here.path(), &format!("{RUN} --epsilon 1 --noise tree --ledger spent.json --out first"));
+    let more = json(here.path(), &format!("{RUN} --epsilon 2 --ledger spent.json --out second"));
+    let extended = json(here.path(), &format!("{RUN} --epsilon 2 --extend first"));
+    assert_eq!((lower(&tree, "/privacy/epsilon"), lower(&more, "/privacy/joint/epsilon")), (0.0, 0.0));
+    assert!(lower(&more, "/privacy/epsilon") > 0.0, "its own releases are of independent noise");
+    assert_eq!(lower(&extended, "/privacy/epsilon"), 0.0);
+    let shown = json(here.path(), "ledger spent.json");
+    let known = [lower(&shown, "/epsilon"), lower(&shown, "/entries/0/epsilon"), lower(&shown, "/entries/1/epsilon")];
+    assert!(known[0] == 0.0 && known[1] == 0.0 && known[2] > 0.0, "{known:?}");
+    assert!(ok(here.path(), "ledger spent.json").stdout.contains("not below 0.0000"));
+}
+
+#[test]
 fn a_joint_statement_that_was_changed_is_found() {
     let here = here();
     ok(here.path(), &format!("{RUN} --epsilon 1 --ledger spent.json"));

@@ -131,7 +131,7 @@ impl Prepared {
             },
             recipe.model.name(),
             plan.affordable_steps()?,
-            plan.draft().expected_batch,
+            (plan.mean_batch() * 1e4).round() / 1e4,
             plan.noise_multiplier().get()
         ));
         Ok(())
