@@ -252,7 +252,7 @@ mod tests {
         for noise in [NoiseRule::Tree, NoiseRule::Banded { bands: std::num::NonZeroU32::MIN.saturating_add(1) }] {
             let correlated = Draft { noise, ..draft.clone() }.with_noise(z).unwrap();
             let model = correlated.event().unwrap();
-            let past = Past { model: model.clone(), others: None };
+            let past = Past { model: model.clone(), ..Past::default() };
             let extending = Draft { past, ..draft.clone() }.with_noise(z).unwrap();
             for (plan, known) in [(&independent, true), (&correlated, false), (&extending, false)] {
                 let event = plan.event().unwrap();

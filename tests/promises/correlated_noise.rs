@@ -161,7 +161,7 @@ fn a_run_never_takes_the_place_of_what_its_model_had_cost_before() {
         let before = draft(rule, batch).with_noise(noise(1.3)).unwrap();
         for steps in [1, 4, 11, 20] {
             let model = before.event_of(steps).unwrap();
-            let past = Past { model, others: None };
+            let past = Past { model, ..Past::default() };
             let plan = Draft { past, ..draft(rule, batch) }.with_noise(noise(1.3)).unwrap();
             let whole = trained(&plan, sgd(), &[], u32::MAX);
             assert_eq!(whole.1.event(), plan.event().unwrap(), "{rule:?} after {steps}");
