@@ -20,10 +20,12 @@ pub fn page(report: &Report, metrics: &Metrics) -> String {
              records, come from records without noise. What can be published is statement.txt.",
         ),
     ];
+    let start = report.privacy.started_from.map_or(0.0, |start| start.upper);
+    let budget = report.privacy.budget.map(|budget| budget.get());
     let sections = [
         Html::section("The guarantee", [Html::pairs(texts(guarantee_rows(report)))]),
         guarantees(report),
-        Html::section("What was spent", [plots([pictures::epsilon(metrics, report.privacy.budget.map(|e| e.get()))])]),
+        Html::section("What was spent", [plots([pictures::epsilon(metrics, start, budget)])]),
         utility(report, metrics),
         not_private_box(report, metrics),
         assumptions(report),

@@ -8,10 +8,10 @@ use super::scale::Spacing;
 const STEPS: Axis = Axis { name: "steps", spacing: Spacing::Linear };
 const EPSILON: Axis = Axis { name: "epsilon spent (upper bound)", spacing: Spacing::Linear };
 
-/// Epsilon against steps, from nothing spent at the start, with a line at the budget.
-pub(super) fn epsilon(metrics: &Metrics, budget: Option<f64>) -> Html {
+/// Epsilon against steps, from what the model to start from had cost, with a line at the budget.
+pub(super) fn epsilon(metrics: &Metrics, start: f64, budget: Option<f64>) -> Html {
     let spent = metrics.rows().iter().map(|row| (f64::from(row.step), row.epsilon_upper));
-    let points = std::iter::once((0.0, 0.0)).chain(spent).collect();
+    let points = std::iter::once((0.0, start)).chain(spent).collect();
     let plot = Plot {
         title: "Epsilon against steps".into(),
         x: STEPS,
