@@ -102,6 +102,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A node of a distributed run could not go on.
+    #[error("node {node}: {reason}; the run ends here, and goes on from its last checkpoint")]
+    Node {
+        /// Its number, from 0.
+        node: usize,
+        /// What happened.
+        reason: String,
+    },
+
     /// A model does not fit its data, or does not do what a model promises.
     #[error("model: {reason}")]
     Model {

@@ -22,6 +22,7 @@
 //! | [`plan`], [`run`], [`recipe`] | what the guarantee depends on, what it does not, what is learnt |
 //! | [`train`], [`evaluate`] | the loop, and what the model is good for |
 //! | [`checkpoint`], [`journal`], [`report`] | what a run leaves behind |
+//! | [`distributed`] | many nodes: transports, compressors, algorithms |
 //! | [`ledger_file`] | what several runs on the same data have spent together |
 //! | [`seed`] | one key, and a stream for every role and step |
 //!
@@ -74,6 +75,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod clip;
 pub mod data;
+pub mod distributed;
 mod error;
 pub mod evaluate;
 pub mod grad;

@@ -57,6 +57,12 @@ pub enum Role {
     Placement = 12,
     /// The noise at a node of a tree; the step is the node's last.
     Node = 13,
+    /// The random choices of a compressor; the step is the round.
+    Compression = 14,
+    /// Which nodes take part in a round.
+    Participation = 15,
+    /// A random graph of nodes; the step is the draw.
+    Graph = 16,
 }
 
 impl Key {
@@ -140,6 +146,9 @@ mod tests {
             Role::Augmentation,
             Role::Placement,
             Role::Node,
+            Role::Compression,
+            Role::Participation,
+            Role::Graph,
         ];
         let mut firsts = HashSet::new();
         for role in roles {

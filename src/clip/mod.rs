@@ -60,6 +60,8 @@ impl ClipNorm {
     pub(crate) const LEAST: f64 = 1e-20;
     /// The largest there is.
     pub(crate) const LARGEST: f64 = 1e20;
+    /// 1.
+    pub(crate) const ONE: Self = Self(1.0);
 
     /// # Errors
     /// When `value` is outside the limits.

@@ -1,6 +1,6 @@
 //! The door: the only way from per-example gradients to something noise can be added to.
 
-use super::{Clip, NormHistogram};
+use super::{Clip, ClipNorm, NormHistogram};
 use crate::grad::{Norms, PerExample, Weights};
 use crate::kernel::update::{mapped, update};
 use crate::kernel::{Real, read};
@@ -138,6 +138,14 @@ impl ClippedSum {
         let bound = together(&bounds);
         let (dtype, device) = (parameters.dtype(), parameters.device().clone());
         Ok(Self { sum, bound, within, clipping, dtype, device })
+    }
+
+    /// The sum of one vector of each of `nodes` nodes, none of which is longer than `bound`: whoever sends and whoever reads a message
+    /// has seen to that ([`crate::distributed::Radius`]). A node is the unit here, as an example is elsewhere.
+    pub(crate) fn of_nodes(sum: Vec<f64>, bound: ClipNorm, nodes: usize) -> Result<Self> {
+        let clipping = Clipping { examples: nodes, ..Clipping::default() };
+        let sum = vec![Tensor::new(sum, &Device::Cpu)?];
+        Ok(Self { sum, bound: bound.get(), within: 0, clipping, dtype: DType::F64, device: Device::Cpu })
     }
 
     /// The largest norm one example has in the sum, C.

@@ -10,6 +10,7 @@ mod command_line;
 mod configuration;
 mod correlated_noise;
 mod data;
+mod distributed;
 mod documents;
 mod examples;
 mod extension;
