@@ -63,6 +63,10 @@ pub enum Role {
     Participation = 15,
     /// A random graph of nodes; the step is the draw.
     Graph = 16,
+    /// Which of its records a node answers with; the step is the answer.
+    Minibatch = 17,
+    /// Which node has which records.
+    Partition = 18,
 }
 
 impl Key {
@@ -149,6 +153,8 @@ mod tests {
             Role::Compression,
             Role::Participation,
             Role::Graph,
+            Role::Minibatch,
+            Role::Partition,
         ];
         let mut firsts = HashSet::new();
         for role in roles {

@@ -4,6 +4,7 @@ use crate::augment::Augmentation;
 use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::clip::{Clip, ClipNorm, ClippedSum, Clipping, Symmetry, Unclipped};
 use crate::data::{Dataset, Domain, Form, Target};
+use crate::distributed::Shards;
 use crate::grad::{PerExample, Recorded, probe_isolation_of};
 use crate::kernel::team::awake;
 use crate::model::Model;
@@ -39,6 +40,8 @@ pub struct Trainer<'a> {
     /// Whether gradients are clipped and noise is added.
     private: bool,
     augmentation: Option<Augmentation>,
+    /// Where the records are on many nodes.
+    shards: Option<Shards<'a>>,
     /// Of the data, once it is asked for: the records do not change.
     fingerprint: OnceCell<Fingerprint>,
 }
@@ -108,6 +111,7 @@ impl<'a> Trainer<'a> {
             mechanism: None,
             private: true,
             augmentation: None,
+            shards: None,
             fingerprint: OnceCell::new(),
         })
     }
@@ -134,6 +138,16 @@ impl<'a> Trainer<'a> {
             return Err(Error::Refused { reason });
         }
         Ok(Self { augmentation: Some(augmentation), ..self })
+    }
+
+    /// Shares the work among nodes: batches, noise and cost are those of one machine ([`Shards`]). Every process of the run has the same
+    /// plan, key, data and parameters, and takes the same steps.
+    ///
+    /// # Errors
+    /// When processes have different plans, keys or shards.
+    pub fn among(self, mut shards: Shards<'a>) -> Result<Self> {
+        shards.agree(self.plan, self.key)?;
+        Ok(Self { shards: Some(shards), ..self })
     }
 
     /// Goes on from a checkpoint: the same parameters, optimiser, ledger and step, so that every later bit is the same.
@@ -247,13 +261,21 @@ impl<'a> Trainer<'a> {
         Ok((Box::new(Unclipped), Box::new(Noiseless::new(self.plan.mean_batch())?)))
     }
 
-    /// The clipped sum of a batch, whose examples may have been perturbed before.
-    fn clipped(&self, batch: &Batch, clip: &dyn Clip) -> Result<ClippedSum> {
+    /// The clipped sum of a batch, of one node or of all.
+    fn clipped(&mut self, batch: &Batch, clip: &dyn Clip) -> Result<ClippedSum> {
+        let Some(mut shards) = self.shards.take() else { return self.clipped_here(batch, clip, self.key) };
+        let sum = shards.sum(batch, self.key, |part, key| self.clipped_here(part, clip, key));
+        self.shards = Some(shards);
+        sum
+    }
+
+    /// The clipped sum of records whose examples may have been perturbed before; what is drawn for single examples is drawn from `key`.
+    fn clipped_here(&self, batch: &Batch, clip: &dyn Clip, key: &Key) -> Result<ClippedSum> {
         let mut place = 0;
         let gradients = batch.micro_batches(self.examples_at_a_time()).map(|rows| {
             let from = place;
             place += rows.len();
-            self.averaged(rows, from)
+            self.averaged(rows, from, key)
         });
         let Some(perturbation) = self.plan.draft().perturbation.filter(|_| self.private) else {
             return ClippedSum::new(self.parameters, clip, gradients);
@@ -262,7 +284,7 @@ impl<'a> Trainer<'a> {
         let perturbed = gradients.map(|gradients| {
             let (gradients, from) = (gradients?, first);
             first += gradients.batch();
-            Ok(perturbation.of(gradients, self.key, self.step, from))
+            Ok(perturbation.of(gradients, key, self.step, from))
         });
         ClippedSum::new(self.parameters, clip, perturbed)
     }
@@ -274,9 +296,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// The per-example gradients of the records of a batch from the place `from` on, means over their copies if there are any.
-    fn averaged(&self, rows: &[usize], from: usize) -> Result<Recorded> {
+    fn averaged(&self, rows: &[usize], from: usize, key: &Key) -> Result<Recorded> {
         let Some(augmentation) = self.augmentation else { return self.per_example(rows) };
-        let (features, labels) = augmentation.copies_of(self.data, rows, self.key, self.step, from)?;
+        let (features, labels) = augmentation.copies_of(self.data, rows, key, self.step, from)?;
         let (xs, ys) = on_device(features, labels, self.data.shape(), self.parameters)?;
         let recorded = Recorded::new(self.model, self.parameters, &xs, &ys, self.run.engine())?;
         recorded.averaged(augmentation.copies())

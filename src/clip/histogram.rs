@@ -34,6 +34,18 @@ impl NormHistogram {
         self.counts[(edge as usize).min(BUCKETS - 1)] += 1;
     }
 
+    /// The count of every bucket.
+    pub(super) fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// With these counts, of which none is missing.
+    pub(super) fn of_counts(counts: impl Iterator<Item = u64>) -> Self {
+        let mut histogram = Self::default();
+        histogram.counts.iter_mut().zip(counts).for_each(|(own, count)| *own = count);
+        histogram
+    }
+
     /// How many norms were counted.
     pub fn total(&self) -> u64 {
         self.counts.iter().fold(0, |total, count| total.saturating_add(*count))

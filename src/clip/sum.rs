@@ -7,7 +7,7 @@ use crate::kernel::{Real, read};
 use crate::nn::Parameters;
 use crate::profile::{self, Part};
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
@@ -57,6 +57,23 @@ impl Clipping {
     pub fn mean_norm(&self) -> f64 {
         // Counts that were read from a file may be any.
         self.norms / self.examples.saturating_sub(self.dropped).max(1) as f64
+    }
+}
+
+impl Clipping {
+    /// Counts as numbers that add up, with that of the examples within the bound.
+    fn numbers(&self, within: usize) -> Vec<f64> {
+        let counts = [within, self.examples, self.clipped, self.dropped].map(|count| count as f64);
+        let norms = self.relative_norms.counts().iter().map(|count| *count as f64);
+        counts.into_iter().chain([self.norms]).chain(norms).collect()
+    }
+
+    /// The counts back out of their sums, which are exact.
+    fn of_numbers(numbers: &[f64]) -> (usize, Self) {
+        let number = |place: usize| numbers.get(place).copied().unwrap_or_default();
+        let count = |place: usize| number(place) as usize;
+        let relative_norms = NormHistogram::of_counts(numbers.iter().skip(5).map(|count| *count as u64));
+        (count(0), Self { examples: count(1), clipped: count(2), dropped: count(3), norms: number(4), relative_norms })
     }
 }
 
@@ -146,6 +163,41 @@ impl ClippedSum {
         let clipping = Clipping { examples: nodes, ..Clipping::default() };
         let sum = vec![Tensor::new(sum, &Device::Cpu)?];
         Ok(Self { sum, bound: bound.get(), within: 0, clipping, dtype: DType::F64, device: Device::Cpu })
+    }
+
+    /// The sum of sums of different examples: those of the nodes of this process and, through `all_reduce`, those of all others. Every
+    /// process has clipped to the same bound.
+    pub(crate) fn reduced(own: Vec<Self>, all_reduce: impl FnOnce(&[Vec<f64>]) -> Result<Vec<f64>>) -> Result<Self> {
+        let unequal = || Error::Model { reason: "nodes of one process have sums of different bounds or shapes".into() };
+        let Some(first) = own.first() else { return Err(unequal()) };
+        let shapes: Vec<Shape> = first.sum.iter().map(|part| part.shape().clone()).collect();
+        let (bound, dtype, device) = (first.bound, first.dtype, first.device.clone());
+        let alike = |sum: &Self| sum.bound == bound && sum.sum.iter().map(Tensor::shape).eq(&shapes);
+        if !own.iter().all(alike) {
+            return Err(unequal());
+        }
+        let all = all_reduce(&own.iter().map(Self::numbers).collect::<Result<Vec<_>>>()?)?;
+        let elements: usize = shapes.iter().map(Shape::elem_count).sum();
+        let (numbers, counts) = all.split_at(elements.min(all.len()));
+        let mut from = 0;
+        let tensor = |shape: Shape| {
+            let part = &numbers[from..][..shape.elem_count()];
+            from += part.len();
+            Ok(Tensor::from_slice(part, shape, &Device::Cpu)?)
+        };
+        let sum = shapes.into_iter().map(tensor).collect::<Result<_>>()?;
+        let (within, clipping) = Clipping::of_numbers(counts);
+        Ok(Self { sum, bound, within, clipping, dtype, device })
+    }
+
+    /// All elements, then all counts: what adds up with the numbers of other sums.
+    fn numbers(&self) -> Result<Vec<f64>> {
+        let mut numbers = Vec::new();
+        for part in &self.sum {
+            numbers.extend(part.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+        }
+        numbers.extend(self.clipping.numbers(self.within));
+        Ok(numbers)
     }
 
     /// The largest norm one example has in the sum, C.

@@ -10,12 +10,15 @@
 //! | [`nodes`] | the nodes of a process, computing side by side |
 //! | [`oracle`] | what a node can be asked: gradients of its own objective |
 //! | [`objective`] | objectives that are formulas |
+//! | [`network`] | models over the records of a node |
+//! | [`private_network`] | the same with clipped examples and noise: privacy for records |
 //! | [`compress`] | what a node sends in the place of a vector, and the constants proved for it |
 //! | [`memory`] | what the server knows of a node's vector, moved by compressed differences |
 //! | [`participation`] | which nodes take part in a round |
 //! | [`step`] | step sizes, and steps that are never too long |
 //! | [`rate`] | the step size for which Clip21's rate is proved |
 //! | [`uplink`] | the way from nodes' vectors to their mean |
+//! | [`guarantee`] | what a run promises, to whom, and what it costs |
 //! | [`topology`] | who talks to whom, and with which weights |
 //! | [`gossip`] | one exchange with one's peers |
 //! | [`algorithm`] | the contract of the algorithms, which have a file each |
@@ -23,11 +26,14 @@
 pub mod algorithm;
 pub mod compress;
 pub mod gossip;
+pub mod guarantee;
 pub mod memory;
+pub mod network;
 pub mod nodes;
 pub mod objective;
 pub mod oracle;
 pub mod participation;
+pub mod private_network;
 pub mod rate;
 pub mod step;
 pub mod topology;
@@ -40,6 +46,7 @@ mod celgc;
 mod clip21;
 mod clip_gd;
 mod compressed;
+mod data_parallel;
 mod dice;
 mod dsgd;
 mod ef21;
@@ -60,6 +67,7 @@ pub use clip_gd::ClipGd;
 pub use clip21::Clip21;
 pub use compress::{Compress, Normalised, Radius};
 pub use compressed::CompressedDescent;
+pub use data_parallel::Shards;
 pub use dice::Dice;
 pub use dsgd::Dsgd;
 pub use ef21::{Ef21, FirstMemory};
@@ -69,11 +77,13 @@ pub use gossip::Gossip;
 pub use gradient_tracking::GradientTracking;
 pub use kgt::Kgt;
 pub use memory::Visibility;
+pub use network::Network;
 pub use nodes::Nodes;
 pub use norm_ec::NormEc;
 pub use oracle::Oracle;
 pub use parallel_clip::ParallelClip;
 pub use participation::Participation;
+pub use private_network::{PrivateNetwork, RecordNoise};
 pub use scaffold::{Scaffold, Variate};
 pub use sgd2m::Sgd2m;
 pub use start::Start;

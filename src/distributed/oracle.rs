@@ -29,6 +29,29 @@ pub trait Oracle: Send {
     fn resume(&mut self, answers: u32);
 }
 
+/// An oracle that is lent to the nodes of a run: whoever owns it can ask afterwards what it has done.
+impl<O: Oracle + ?Sized> Oracle for &mut O {
+    fn dim(&self) -> usize {
+        (**self).dim()
+    }
+
+    fn gradient(&mut self, point: &[f64]) -> Result<Vec<f64>> {
+        (**self).gradient(point)
+    }
+
+    fn loss(&mut self, point: &[f64]) -> Result<f64> {
+        (**self).loss(point)
+    }
+
+    fn answers(&self) -> u32 {
+        (**self).answers()
+    }
+
+    fn resume(&mut self, answers: u32) {
+        (**self).resume(answers);
+    }
+}
+
 /// The oracle's next answer, if it is as long as the point.
 ///
 /// # Errors

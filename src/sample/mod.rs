@@ -52,6 +52,11 @@ impl Batch {
         self.step
     }
 
+    /// The records for which `is_in` holds, in the order of the batch.
+    pub(crate) fn part(&self, is_in: impl Fn(usize) -> bool) -> Self {
+        Self { step: self.step, rows: self.rows.iter().copied().filter(|row| is_in(*row)).collect() }
+    }
+
     /// How many records were drawn. Not private: it must not leave the process.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -69,7 +74,7 @@ impl Batch {
 }
 
 /// A number below `end`, each with the same probability: draws at or beyond the largest multiple of `end` are drawn again.
-fn below(end: u64, rng: &mut impl RngCore) -> u64 {
+pub(crate) fn below(end: u64, rng: &mut impl RngCore) -> u64 {
     let rest = (u64::MAX % end + 1) % end;
     loop {
         let draw = rng.next_u64();

@@ -8,9 +8,14 @@ mod clip_gd;
 mod compression;
 mod compressors;
 mod contract;
+mod data_parallel;
 mod decentralised;
 mod dice;
 mod episode;
+mod guarantee;
+#[cfg(feature = "mpi")]
+mod mpirun;
+mod network;
 mod norm_ec;
 mod sgd2m;
 mod topology;

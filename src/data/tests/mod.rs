@@ -8,6 +8,7 @@ mod idx;
 mod inspection;
 mod libsvm;
 mod on_disk;
+mod partition;
 mod random;
 mod text;
 

@@ -133,47 +133,25 @@ fn without_the_feature_mpi_says_which_feature_to_build_with() {
 #[cfg(feature = "mpi")]
 mod mpi {
     use super::{Local, Seen, pass};
+    use crate::distributed::mpirun;
     use dpsgd::distributed::{Mpi, Transport};
-    use std::process::Command;
-
-    /// Set where this test program is run by `mpirun`.
-    const INSIDE: &str = "DPSGD_TEST_INSIDE_MPIRUN";
 
     #[test]
     fn four_processes_see_what_four_nodes_of_one_process_see() {
-        if std::env::var_os(INSIDE).is_some() {
-            return in_a_process();
-        }
-        let name = "distributed::transport::mpi::four_processes_see_what_four_nodes_of_one_process_see";
-        let output = Command::new("mpirun")
-            .args(["-n", "4", "--allow-run-as-root", "--oversubscribe"])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture", "--test-threads", "1"])
-            .env(INSIDE, "1")
-            .output()
-            .expect("mpirun of Open MPI (Debian: openmpi-bin)");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(said.matches("as four nodes of one process").count(), 4, "{said}");
-    }
-
-    fn in_a_process() {
-        let mut mpi = Mpi::start().unwrap();
-        assert_eq!(mpi.nodes(), 4);
-        let rank = mpi.hosted().start;
-        let Seen { sums, collected, broadcast, exchanged, moved } = pass(&mut Local::new(4).unwrap());
-        let expected = Seen {
-            sums,
-            collected: collected.filter(|_| rank == 0),
-            broadcast,
-            exchanged: vec![exchanged[rank].clone()],
-            moved: vec![moved[rank]],
-        };
-        let seen = pass(&mut mpi);
-        if seen != expected {
-            eprintln!("node {rank} saw something else than node {rank} of one process");
-            mpi.abort(1);
-        }
-        println!("node {rank}: as four nodes of one process");
+        mpirun::or_inside("distributed::transport::mpi::four_processes_see_what_four_nodes_of_one_process_see", || {
+            let mut mpi = Mpi::start().unwrap();
+            assert_eq!(mpi.nodes(), 4);
+            let rank = mpi.hosted().start;
+            let Seen { sums, collected, broadcast, exchanged, moved } = pass(&mut Local::new(4).unwrap());
+            let expected = Seen {
+                sums,
+                collected: collected.filter(|_| rank == 0),
+                broadcast,
+                exchanged: vec![exchanged[rank].clone()],
+                moved: vec![moved[rank]],
+            };
+            let seen = pass(&mut mpi);
+            mpirun::same(&mpi, seen == expected);
+        });
     }
 }

@@ -1,0 +1,105 @@
+//! Data-parallel DP-SGD: every node has a shard of the records, and sums are added up before noise is drawn once.
+//!
+//! Batches are those of one machine: every record is in a batch by the coin that one machine would toss for it, whoever has the record.
+//! Every node clips and sums its own, the sums are reduced, and every process draws the same noise from the key that all have, and takes
+//! the same step. So law and accounting are those of one machine, and results differ by the rounding of sums alone. Whoever has the
+//! key sees what it hides: the processes trust each other, and whoever sees the messages between them is trusted too.
+
+use super::wire::Message;
+use super::{Transport, Width};
+use crate::clip::ClippedSum;
+use crate::plan::Plan;
+use crate::sample::Batch;
+use crate::seed::Key;
+use crate::{Error, Result};
+use sha2::{Digest, Sha256};
+
+/// Which node has which record, and how nodes talk.
+pub struct Shards<'a> {
+    transport: &'a mut dyn Transport,
+    /// The node of every record.
+    nodes: Vec<usize>,
+}
+
+impl std::fmt::Debug for Shards<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shards").field("nodes", &self.transport.nodes()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Shards<'a> {
+    /// `shards[i]` are the records of node i; a node may have none.
+    ///
+    /// # Errors
+    /// When there is not a shard for each node, or a record is in none or in two.
+    pub fn new(transport: &'a mut dyn Transport, shards: &[Vec<usize>], records: usize) -> Result<Self> {
+        if shards.len() != transport.nodes() {
+            return Err(Error::value("shards", shards.len(), format!("one for each of {} nodes", transport.nodes())));
+        }
+        let mut nodes = vec![None; records];
+        for (node, shard) in shards.iter().enumerate() {
+            for row in shard {
+                match nodes.get_mut(*row) {
+                    Some(owner @ None) => *owner = Some(node),
+                    Some(Some(other)) => {
+                        let allowed = format!("in one shard, and not in those of nodes {other} and {node}");
+                        return Err(Error::value("record", row, allowed));
+                    }
+                    None => return Err(Error::value("record", row, format!("below {records}"))),
+                }
+            }
+        }
+        match nodes.iter().position(Option::is_none) {
+            Some(row) => Err(Error::value("record", row, "in the shard of a node")),
+            None => Ok(Self { transport, nodes: nodes.into_iter().flatten().collect() }),
+        }
+    }
+
+    /// Whether all processes have one plan, key and shards: with others, sums would not have the bound that the noise
+    /// is made for.
+    ///
+    /// # Errors
+    /// When this process has not, or another is gone.
+    pub(crate) fn agree(&mut self, plan: &Plan, key: &Key) -> Result<()> {
+        let mut own = Sha256::new();
+        own.update(serde_json::to_vec(plan).map_err(|error| Error::value("plan", error, "finite numbers"))?);
+        own.update(key.derived("agreement").secret());
+        self.nodes.iter().for_each(|node| own.update((*node as u64).to_le_bytes()));
+        let own: Message = own.finalize().to_vec().into();
+        // Node 0 compares, and all hear of it: nobody waits for a process that has been refused.
+        let hosted = self.transport.hosted().len();
+        let all = self.transport.collect(vec![Message::clone(&own); hosted])?;
+        let other = all.map(|all| {
+            all.iter().position(|theirs| *theirs != own).map_or_else(Vec::new, |node| node.to_string().into())
+        });
+        let other = self.transport.broadcast(other.map(Message::from))?;
+        if other.is_empty() {
+            return Ok(());
+        }
+        let node = String::from_utf8_lossy(&other);
+        let reason = format!("node {node} has another plan, key or shards than node 0; start all with the same flags");
+        Err(Error::Refused { reason })
+    }
+
+    /// The clipped sum of a batch over all nodes. `clipped` makes that of the part of a node, with the key for what is drawn for its
+    /// examples by their places.
+    ///
+    /// Of a batch in a uniformly random order, the parts are in uniformly random orders that do not depend on each other, as the
+    /// bound of a sum needs them ([`Batch`]).
+    pub(crate) fn sum(
+        &mut self,
+        batch: &Batch,
+        key: &Key,
+        mut clipped: impl FnMut(&Batch, &Key) -> Result<ClippedSum>,
+    ) -> Result<ClippedSum> {
+        let alone = self.transport.nodes() == 1;
+        let of_node = |node: usize| {
+            let part = batch.part(|row| self.nodes[row] == node);
+            // Places are counted by every node from 0: with one key, examples of two nodes would share what is drawn for them.
+            let key = if alone { key.clone() } else { key.derived(&format!("examples of node {node}")) };
+            clipped(&part, &key)
+        };
+        let own = self.transport.hosted().map(of_node).collect::<Result<Vec<_>>>()?;
+        ClippedSum::reduced(own, |vectors| self.transport.all_reduce_sum(vectors, Width::F64))
+    }
+}
