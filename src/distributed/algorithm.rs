@@ -53,7 +53,6 @@ pub trait Algorithm: Send {
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct State {
     /// Whose it is.
-    #[serde(default)]
     pub algorithm: String,
     /// Rounds done.
     pub rounds: u32,
@@ -62,14 +61,9 @@ pub struct State {
 }
 
 impl State {
-    /// After so many rounds.
-    pub fn new(rounds: u32) -> Self {
-        Self { algorithm: String::new(), rounds, vectors: BTreeMap::new() }
-    }
-
     /// Of the algorithm of this name, after so many rounds.
     pub fn of(algorithm: &str, rounds: u32) -> Self {
-        Self { algorithm: algorithm.to_string(), ..Self::new(rounds) }
+        Self { algorithm: algorithm.to_string(), rounds, vectors: BTreeMap::new() }
     }
 
     /// The state, if it is of the algorithm of this name.
@@ -104,11 +98,6 @@ impl State {
             reason: format!("the state of the nodes has no {count} vectors {name} of {dim} numbers; resume with the flags of the first run"),
         })
     }
-}
-
-/// A step size, if it is finite and not negative.
-pub(super) fn step_size(step: f64) -> Result<f64> {
-    if step >= 0.0 && step.is_finite() { Ok(step) } else { Err(Error::value("step size", step, "finite, at least 0")) }
 }
 
 /// A constant of an objective, if it is finite and positive.

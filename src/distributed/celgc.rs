@@ -4,12 +4,12 @@
 //! likes. Nodes that disagree bias it, as they bias Clip-GD: it is meant for nodes with data of one law. With gamma =
 //! infinity it is local SGD (FedAvg).
 
-use super::algorithm::State;
+use super::algorithm::{State, next_round};
 use super::step::{ClippedStep, local_steps};
 use super::vector::{difference, norm, scaled};
 use super::wire::Width;
 use super::{Algorithm, Nodes, Transport, oracle};
-use crate::{Error, Result};
+use crate::Result;
 use dp_accountant::Event;
 
 /// CELGC.
@@ -55,7 +55,7 @@ impl Algorithm for Celgc {
 
     fn round(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<Event> {
         let (step, local_steps, start) = (self.step, self.local_steps, &self.point);
-        let round = self.round.checked_add(1).ok_or_else(|| Error::value("round", self.round, "fewer than 2^32"))?;
+        let round = next_round(self.round)?;
         nodes.each(&mut self.ends, |_, point, oracle| {
             point.clone_from(start);
             for _ in 0..local_steps {

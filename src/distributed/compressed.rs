@@ -32,7 +32,7 @@ impl CompressedDescent {
     /// # Errors
     /// When the step size is not finite, or negative.
     pub fn new(point: Vec<f64>, step: f64, uplink: Uplink) -> Result<Self> {
-        Ok(Self { step: algorithm::step_size(step)?, uplink, point })
+        Ok(Self { step: super::step::step_size(step)?, uplink, point })
     }
 
     /// The step size `1 / (beta L)` that one node converges with on an L-smooth objective.
@@ -53,7 +53,7 @@ impl CompressedDescent {
     /// When mu is not finite and positive, or the step size not finite or negative.
     pub fn factor(class: &Class, step: f64, mu: f64) -> Result<f64> {
         let kept = class.gamma.max(class.alpha / class.beta);
-        Ok(1.0 - kept * algorithm::step_size(step)? * algorithm::constant("mu", mu)?)
+        Ok(1.0 - kept * super::step::step_size(step)? * algorithm::constant("mu", mu)?)
     }
 }
 
@@ -65,7 +65,8 @@ impl Algorithm for CompressedDescent {
     fn round(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<Event> {
         let (point, uplink) = (&self.point, &self.uplink);
         let mut none = vec![(); nodes.len()];
-        let sent = nodes.each(&mut none, |node, (), oracle| uplink.sent(node, &oracle.gradient(point)?).map(Some))?;
+        let sent =
+            nodes.each(&mut none, |node, (), oracle| uplink.sent(node, &uplink.answer(oracle, point)?).map(Some))?;
         let (mean, event) = self.uplink.mean(&sent, self.point.len(), transport)?;
         add(&mut self.point, -self.step, &mean);
         Ok(event)
@@ -76,10 +77,11 @@ impl Algorithm for CompressedDescent {
     }
 
     fn state(&self) -> State {
-        State::new(self.uplink.round()).with("point", [self.point.as_slice()])
+        State::of(self.name(), self.uplink.round()).with("point", [self.point.as_slice()])
     }
 
-    fn resume(&mut self, mut state: State) -> Result<()> {
+    fn resume(&mut self, state: State) -> Result<()> {
+        let mut state = state.only_of(self.name())?;
         self.point = state.take("point", 1, self.point.len())?.remove(0);
         self.uplink.resume(state.rounds);
         Ok(())

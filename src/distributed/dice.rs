@@ -5,13 +5,13 @@
 //! The noise rules in print assume bounded gradients, which clipping does not enforce; the bound that needs no
 //! assumption is `C1 / B + 2 C2` for a step, without amplification. So no noise is offered.
 
-use super::algorithm::State;
+use super::algorithm::{State, next_round};
 use super::compress::Radius;
 use super::step::step_size;
 use super::vector::{add, difference, scaled};
 use super::wire::Width;
 use super::{Algorithm, Nodes, Transport, oracle};
-use crate::{Error, Result};
+use crate::Result;
 use dp_accountant::Event;
 
 /// DiceSGD of a single trainer. Every node is an example of the batch, and everybody together is the trainer: nothing
@@ -58,7 +58,7 @@ impl Algorithm for Dice {
 
     fn round(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<Event> {
         let (point, examples, width, dim) = (&self.point, self.examples, self.width, self.point.len());
-        let round = self.round.checked_add(1).ok_or_else(|| Error::value("round", self.round, "fewer than 2^32"))?;
+        let round = next_round(self.round)?;
         // One message: the clipped gradient, and after it the whole one.
         let pairs = nodes.each(&mut vec![(); nodes.len()], |_, (), oracle| {
             let gradient = oracle::finite_gradient(oracle, point)?;

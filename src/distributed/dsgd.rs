@@ -41,7 +41,7 @@ impl Algorithm for Dsgd {
     fn round(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<Event> {
         let (next, steps) = (next_round(self.rounds)?, self.steps);
         let stepped = nodes.each(&mut self.points, |_, point, oracle| {
-            steps.take(point, |y| oracle.gradient(y)).map(|(end, _)| [end])
+            steps.take(point, |y| super::oracle::finite_gradient(oracle, y)).map(|(end, _)| [end])
         })?;
         self.points = self.gossip.mix(&stepped, transport)?.into_iter().map(|[point]| point).collect();
         self.rounds = next;
@@ -53,10 +53,11 @@ impl Algorithm for Dsgd {
     }
 
     fn state(&self) -> State {
-        State::new(self.rounds).with("point", self.points())
+        State::of(self.name(), self.rounds).with("point", self.points())
     }
 
-    fn resume(&mut self, mut state: State) -> Result<()> {
+    fn resume(&mut self, state: State) -> Result<()> {
+        let mut state = state.only_of(self.name())?;
         self.points = state.take("point", self.points.len(), self.points.first().map_or(0, Vec::len))?;
         self.rounds = state.rounds;
         Ok(())

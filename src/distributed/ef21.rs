@@ -62,7 +62,7 @@ impl Ef21 {
             ));
         }
         let (memories, estimate) = (vec![Memory::new(point.len()); nodes], vec![0.0; point.len()]);
-        Ok(Self { step: algorithm::step_size(step)?, start, uplink, memories, estimate, point })
+        Ok(Self { step: super::step::step_size(step)?, start, uplink, memories, estimate, point })
     }
 
     /// What the server knows of each hosted node's gradient.
@@ -120,7 +120,7 @@ impl Ef21 {
     fn differences(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<(Vec<f64>, Event)> {
         let (point, uplink) = (&self.point, &self.uplink);
         let send = |node: usize, memory: &mut Memory, oracle: &mut dyn Oracle| -> Result<Option<Sent>> {
-            memory.send(node, &oracle.gradient(point)?, 1.0, uplink).map(Some)
+            memory.send(node, &uplink.answer(oracle, point)?, 1.0, uplink).map(Some)
         };
         let sent = nodes.each(&mut self.memories, send)?;
         self.uplink.mean(&sent, self.point.len(), transport)
@@ -130,7 +130,8 @@ impl Ef21 {
     fn whole(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<Vec<f64>> {
         let (width, point) = (self.uplink.width(), &self.point);
         let gradients = nodes.each(&mut self.memories, |_, memory, oracle| {
-            let arriving: Vec<f64> = oracle.gradient(point)?.into_iter().map(|g| width.rounded(g)).collect();
+            let arriving: Vec<f64> =
+                super::oracle::finite_gradient(oracle, point)?.into_iter().map(|g| width.rounded(g)).collect();
             *memory = Memory::of(arriving.clone());
             Ok(arriving)
         })?;
@@ -164,13 +165,14 @@ impl Algorithm for Ef21 {
     }
 
     fn state(&self) -> State {
-        State::new(self.uplink.round())
+        State::of(self.name(), self.uplink.round())
             .with("memory", self.memories.iter().map(Memory::known))
             .with("estimate", [self.estimate.as_slice()])
             .with("point", [self.point.as_slice()])
     }
 
-    fn resume(&mut self, mut state: State) -> Result<()> {
+    fn resume(&mut self, state: State) -> Result<()> {
+        let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
         let memories = state.take("memory", self.memories.len(), dim)?;
         let (estimate, point) = (state.take("estimate", 1, dim)?.remove(0), state.take("point", 1, dim)?.remove(0));

@@ -3,12 +3,12 @@
 //! Every round starts with a gradient of all nodes together. It decides for everybody whether the round's steps are
 //! clipped, and it corrects every local step, so that nodes go where all would go and not each to its own optimum.
 
-use super::algorithm::State;
+use super::algorithm::{State, next_round};
 use super::step::{ClippedStep, local_steps};
 use super::vector::{add, difference, norm, scaled};
 use super::wire::Width;
 use super::{Algorithm, Nodes, Transport, oracle};
-use crate::{Error, Result};
+use crate::Result;
 use dp_accountant::Event;
 
 /// EPISODE.
@@ -49,7 +49,7 @@ impl Algorithm for Episode {
 
     fn round(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<Event> {
         let (step, local_steps, start) = (self.step, self.local_steps, &self.point);
-        let round = self.round.checked_add(1).ok_or_else(|| Error::value("round", self.round, "fewer than 2^32"))?;
+        let round = next_round(self.round)?;
         let share = 1.0 / transport.nodes() as f64;
         let resampled =
             nodes.each(&mut vec![(); self.nodes], |_, (), oracle| oracle::finite_gradient(oracle, start))?;

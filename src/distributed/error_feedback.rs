@@ -35,7 +35,7 @@ impl ErrorFeedback {
     pub fn new(point: Vec<f64>, nodes: usize, step: f64, uplink: Uplink) -> Result<Self> {
         algorithm::contraction(uplink.compress(), point.len())?;
         let errors = vec![vec![0.0; point.len()]; nodes];
-        Ok(Self { step: algorithm::step_size(step)?, uplink, errors, point })
+        Ok(Self { step: super::step::step_size(step)?, uplink, errors, point })
     }
 
     /// What each hosted node has not sent yet.
@@ -52,7 +52,7 @@ impl Algorithm for ErrorFeedback {
     fn round(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<Event> {
         let (point, uplink, step) = (&self.point, &self.uplink, self.step);
         let sent = nodes.each(&mut self.errors, |node, error, oracle| {
-            let mut wanted = scaled(step, &oracle.gradient(point)?);
+            let mut wanted = scaled(step, &uplink.answer(oracle, point)?);
             add(&mut wanted, 1.0, error);
             let sent = uplink.sent(node, &wanted)?;
             *error = difference(&wanted, sent.vector());
@@ -68,12 +68,13 @@ impl Algorithm for ErrorFeedback {
     }
 
     fn state(&self) -> State {
-        State::new(self.uplink.round())
+        State::of(self.name(), self.uplink.round())
             .with("error", self.errors.iter().map(Vec::as_slice))
             .with("point", [self.point.as_slice()])
     }
 
-    fn resume(&mut self, mut state: State) -> Result<()> {
+    fn resume(&mut self, state: State) -> Result<()> {
+        let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
         let (errors, point) = (state.take("error", self.errors.len(), dim)?, state.take("point", 1, dim)?.remove(0));
         (self.errors, self.point) = (errors, point);

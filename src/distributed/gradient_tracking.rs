@@ -44,7 +44,7 @@ struct Tracking {
 impl Tracking {
     /// Follows the own gradient to where the node is now.
     fn follow(&mut self, oracle: &mut dyn Oracle) -> Result<()> {
-        let gradient = oracle.gradient(&self.point)?;
+        let gradient = super::oracle::finite_gradient(oracle, &self.point)?;
         add(&mut self.tracker, 1.0, &difference(&gradient, &self.gradient));
         self.gradient = gradient;
         Ok(())
@@ -122,13 +122,14 @@ impl Algorithm for GradientTracking {
     }
 
     fn state(&self) -> State {
-        State::new(self.rounds)
+        State::of(self.name(), self.rounds)
             .with("point", self.points())
             .with("tracker", self.places.iter().map(|place| place.tracker.as_slice()))
             .with("gradient", self.places.iter().map(|place| place.gradient.as_slice()))
     }
 
-    fn resume(&mut self, mut state: State) -> Result<()> {
+    fn resume(&mut self, state: State) -> Result<()> {
+        let mut state = state.only_of(self.name())?;
         let (count, dim) = (self.places.len(), self.places.first().map_or(0, |place| place.point.len()));
         let points = state.take("point", count, dim)?;
         let trackers = state.take("tracker", count, dim)?;

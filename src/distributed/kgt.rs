@@ -83,7 +83,7 @@ impl Algorithm for Kgt {
         let (gossip, length) = (&self.gossip, steps.length() * self.outer);
         let said = nodes.each(&mut self.places, |_, place, oracle| {
             let (_, tracked) = steps.take(&place.point, |y| {
-                let mut direction = oracle.gradient(y)?;
+                let mut direction = super::oracle::finite_gradient(oracle, y)?;
                 add(&mut direction, 1.0, &place.correction);
                 Ok(direction)
             })?;
@@ -108,10 +108,11 @@ impl Algorithm for Kgt {
 
     fn state(&self) -> State {
         let corrections = self.places.iter().map(|place| place.correction.as_slice());
-        State::new(self.rounds).with("point", self.points()).with("correction", corrections)
+        State::of(self.name(), self.rounds).with("point", self.points()).with("correction", corrections)
     }
 
-    fn resume(&mut self, mut state: State) -> Result<()> {
+    fn resume(&mut self, state: State) -> Result<()> {
+        let mut state = state.only_of(self.name())?;
         let (count, dim) = (self.places.len(), self.places.first().map_or(0, |place| place.point.len()));
         let (points, corrections) = (state.take("point", count, dim)?, state.take("correction", count, dim)?);
         let places = points.into_iter().zip(corrections);

@@ -104,7 +104,7 @@ impl<'a> Nodes<'a> {
     /// As [`Nodes::each`].
     pub fn gradients(&mut self, point: &[f64]) -> Result<Vec<Vec<f64>>> {
         let mut none = vec![(); self.len()];
-        self.each(&mut none, |_, (), oracle| oracle.gradient(point))
+        self.each(&mut none, |_, (), oracle| super::oracle::finite_gradient(oracle, point))
     }
 
     /// Each node's objective at `point`. Not private.

@@ -4,12 +4,12 @@
 //! What CELGC is compared with: nodes that disagree do not bias it, and it sends a vector for every step. Nobody is
 //! protected: what is sent is not clipped.
 
-use super::algorithm::State;
+use super::algorithm::{State, next_round};
 use super::step::ClippedStep;
 use super::vector::scaled;
 use super::wire::Width;
 use super::{Algorithm, Nodes, Transport, oracle};
-use crate::{Error, Result};
+use crate::Result;
 use dp_accountant::Event;
 
 /// Naive parallel clip.
@@ -40,7 +40,7 @@ impl Algorithm for ParallelClip {
 
     fn round(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<Event> {
         let point = &self.point;
-        let round = self.round.checked_add(1).ok_or_else(|| Error::value("round", self.round, "fewer than 2^32"))?;
+        let round = next_round(self.round)?;
         let gradients =
             nodes.each(&mut vec![(); nodes.len()], |_, (), oracle| oracle::finite_gradient(oracle, point))?;
         let sum = transport.all_reduce_sum(&gradients, self.width)?;

@@ -78,12 +78,12 @@ impl Algorithm for Scaffold {
         let said = nodes.each(&mut self.own, |_, own, oracle| {
             let missing = difference(mean, own);
             let (end, direction) = steps.take(point, |y| {
-                let mut direction = oracle.gradient(y)?;
+                let mut direction = super::oracle::finite_gradient(oracle, y)?;
                 add(&mut direction, 1.0, &missing);
                 Ok(direction)
             })?;
             let renewed = match variate {
-                Variate::Gradient => oracle.gradient(point)?,
+                Variate::Gradient => super::oracle::finite_gradient(oracle, point)?,
                 Variate::Steps => difference(&direction, &missing),
             };
             // The node moves by what the others read, so that c stays the mean of all c_i.
@@ -104,13 +104,14 @@ impl Algorithm for Scaffold {
     }
 
     fn state(&self) -> State {
-        State::new(self.rounds)
+        State::of(self.name(), self.rounds)
             .with("point", [self.point.as_slice()])
             .with("mean", [self.mean.as_slice()])
             .with("variate", self.own.iter().map(Vec::as_slice))
     }
 
-    fn resume(&mut self, mut state: State) -> Result<()> {
+    fn resume(&mut self, state: State) -> Result<()> {
+        let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
         let own = state.take("variate", self.own.len(), dim)?;
         let (mean, point) = (state.take("mean", 1, dim)?.remove(0), state.take("point", 1, dim)?.remove(0));

@@ -5,10 +5,10 @@ use super::oracle::{self, Oracle};
 use super::transport::Transport;
 use super::vector::{add, scaled};
 use super::wire::{Message, Width};
+use crate::Result;
 use crate::clip::{ClipNorm, ClippedSum};
 use crate::noise::{Gaussian, Mechanism};
 use crate::seed::{Key, Role};
-use crate::{Error, Result};
 use dp_accountant::{Event, NoiseMultiplier};
 
 /// A compressor on the wire: nodes send, and everybody gets the mean of what they said.
@@ -155,7 +155,7 @@ impl Uplink {
         transport: &mut dyn Transport,
     ) -> Result<(Vec<f64>, Event)> {
         let (round, nodes) = (self.round, transport.nodes());
-        self.round = round.checked_add(1).ok_or_else(|| Error::value("round", round, "fewer than 2^32"))?;
+        self.round = super::algorithm::next_round(round)?;
         let sum = self.sum(sent, dim, transport)?;
         match self.noise {
             Some(noise) if noise.trust == Trust::Central => noise.release(sum, nodes, self.key.clone(), round),
