@@ -6,6 +6,7 @@
 use crate::augment::Augmentation;
 use crate::clip::ClipNorm;
 use crate::data::{Dataset, Domain};
+use crate::distributed::algorithm as distributed;
 use crate::nn::Parameters;
 use crate::optim::Optimizer;
 use crate::plan::Plan;
@@ -41,8 +42,34 @@ struct State {
     data: String,
     /// The copies that were made of them: so would going on with others.
     augmentation: Option<Augmentation>,
+    /// Where the nodes of a distributed run stand, if it is one of rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nodes: Option<Standing>,
     /// Whatever the caller wants to find again.
     notes: serde_json::Value,
+}
+
+/// Where the nodes of a process stand, apart from the vectors they remember: those are tensors.
+#[derive(Serialize, Deserialize)]
+struct Standing {
+    /// Algorithm, partition and whatever else messages depend on: under the same noise others would tell what it hides.
+    setting: serde_json::Value,
+    state: distributed::State,
+    answers: Vec<u32>,
+    own_key: String,
+    own_key_origin: Origin,
+}
+
+/// Where the nodes of a process stand.
+pub(crate) struct OfNodes {
+    /// Whatever messages depend on beside plan, data and keys.
+    pub(crate) setting: serde_json::Value,
+    /// What the algorithm remembers.
+    pub(crate) state: distributed::State,
+    /// How many gradients each node was asked for.
+    pub(crate) answers: Vec<u32>,
+    /// The key of this process.
+    pub(crate) own: Key,
 }
 
 impl std::fmt::Debug for Checkpoint {
@@ -62,6 +89,8 @@ const TRAINED: &str = "parameter.";
 const FROZEN: &str = "frozen.";
 /// What the names of tensors begin with that the optimiser remembers.
 const REMEMBERED: &str = "optimizer.";
+/// What the names of vectors begin with that nodes remember; a number follows.
+const OF_NODES: &str = "nodes.";
 
 impl Checkpoint {
     pub(crate) fn new(
@@ -82,6 +111,7 @@ impl Checkpoint {
             key_origin: key.origin(),
             data: data.0.clone(),
             augmentation,
+            nodes: None,
             notes,
         };
         let of_model = parameters.tensors().into_iter().map(|(name, tensor)| {
@@ -96,15 +126,73 @@ impl Checkpoint {
         Ok(Self { state, tensors, path: std::path::PathBuf::new() })
     }
 
+    /// Of a run of rounds, in which all that is remembered is at the nodes.
+    pub(crate) fn of_nodes(
+        plan: &Plan,
+        key: &Key,
+        data: &Fingerprint,
+        (ledger, round): (&Ledger, u32),
+        nodes: OfNodes,
+        notes: serde_json::Value,
+    ) -> Result<Self> {
+        let OfNodes { setting, mut state, answers, own } = nodes;
+        let mut tensors = HashMap::new();
+        for (name, vectors) in std::mem::take(&mut state.vectors) {
+            for (place, vector) in vectors.iter().enumerate() {
+                tensors.insert(format!("{OF_NODES}{name}.{place}"), Tensor::new(vector.as_slice(), &Device::Cpu)?);
+            }
+        }
+        let nodes =
+            Standing { setting, state, answers, own_key: hexadecimal(own.secret()), own_key_origin: own.origin() };
+        let state = State {
+            format: FORMAT,
+            plan: plan.clone(),
+            ledger: ledger.clone(),
+            step: round,
+            clip_norm: None,
+            key: hexadecimal(key.secret()),
+            key_origin: key.origin(),
+            data: data.0.clone(),
+            augmentation: None,
+            nodes: Some(nodes),
+            notes,
+        };
+        Ok(Self { state, tensors, path: std::path::PathBuf::new() })
+    }
+
+    /// Where the nodes stand, if this is of a run of rounds.
+    ///
+    /// # Errors
+    /// When the vectors are not what was written.
+    pub(crate) fn nodes(&self) -> Result<Option<OfNodes>> {
+        let Some(standing) = &self.state.nodes else { return Ok(None) };
+        let mut state = standing.state.clone();
+        let places = self.tensors.iter().filter_map(|(name, tensor)| {
+            let (name, place) = name.strip_prefix(OF_NODES)?.rsplit_once('.')?;
+            Some((name.to_string(), place.parse::<usize>().ok()?, tensor))
+        });
+        let mut places: Vec<_> = places.collect();
+        places.sort_by_key(|(_, place, _)| *place);
+        for (name, _, tensor) in places {
+            state.vectors.entry(name).or_default().push(tensor.to_vec1::<f64>()?);
+        }
+        let own = self.key_of(&standing.own_key, standing.own_key_origin)?;
+        Ok(Some(OfNodes { setting: standing.setting.clone(), state, answers: standing.answers.clone(), own }))
+    }
+
     /// Writes the file, for its owner alone, in place of an older one.
     ///
     /// # Errors
     /// When the system refuses; then the older file still stands.
     pub fn write(&self, path: &Path) -> Result<()> {
+        whole_file::write(path, &self.bytes(path)?, Readers::Owner)
+    }
+
+    /// The file; `path` is named in errors.
+    pub(crate) fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
         let state = serde_json::to_string(&self.state).map_err(|error| unreadable(path, error))?;
         let header = HashMap::from([(HEADER.to_string(), state)]);
-        let bytes = safetensors::serialize(&self.tensors, Some(header)).map_err(|error| unreadable(path, error))?;
-        whole_file::write(path, &bytes, Readers::Owner)
+        safetensors::serialize(&self.tensors, Some(header)).map_err(|error| unreadable(path, error))
     }
 
     /// Reads and checks a file.
@@ -112,15 +200,19 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be read, is cut short, or was not written by this version.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| unreadable(path, error))?;
+        Self::parse(&std::fs::read(path).map_err(Error::io("read", path))?, path)
+    }
+
+    /// Checks the bytes of a file; `path` is named in errors.
+    pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|error| unreadable(path, error))?;
         let header = metadata.metadata().as_ref().and_then(|header| header.get(HEADER));
         let state = header.ok_or_else(|| unreadable(path, "no state of a run in its header"))?;
         let state: State = serde_json::from_str(state).map_err(|error| unreadable(path, error))?;
         if state.format != FORMAT {
             return Err(unreadable(path, format!("layout {}, and this version reads {FORMAT}", state.format)));
         }
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
+        let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
         Ok(Self { state, tensors, path: path.to_path_buf() })
     }
 
@@ -154,7 +246,11 @@ impl Checkpoint {
     /// # Errors
     /// When the file holds something else.
     pub fn key(&self) -> Result<Key> {
-        let digits = self.state.key.as_bytes();
+        self.key_of(&self.state.key, self.state.key_origin)
+    }
+
+    fn key_of(&self, digits: &str, origin: Origin) -> Result<Key> {
+        let digits = digits.as_bytes();
         let byte = |i: usize| {
             let pair = digits.get(2 * i..2 * i + 2).and_then(|pair| std::str::from_utf8(pair).ok());
             pair.and_then(|pair| u8::from_str_radix(pair, 16).ok())
@@ -163,7 +259,7 @@ impl Checkpoint {
         for (i, target) in bytes.iter_mut().enumerate() {
             *target = byte(i).ok_or_else(|| unreadable(&self.path, "a key that is not 64 hexadecimal digits"))?;
         }
-        Ok(Key::from_parts(bytes, self.state.key_origin))
+        Ok(Key::from_parts(bytes, origin))
     }
 
     /// What the caller of [`Trainer::checkpoint`](crate::train::Trainer::checkpoint) wanted to find again.

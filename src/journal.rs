@@ -57,6 +57,20 @@ impl Entry {
     }
 }
 
+/// Entries that a journal of many steps has.
+const ENTRIES: u32 = 50;
+
+/// Steps between two entries of a run of `of` steps.
+pub(crate) fn between(of: u32) -> u32 {
+    of.div_ceil(ENTRIES).max(1)
+}
+
+/// Whether the journal of a run of `of` steps has an entry after `step`. It depends on them alone, so that a resumed run has the
+/// entries of an uninterrupted one.
+pub(crate) fn is_entry(step: u32, of: u32) -> bool {
+    step.is_multiple_of(between(of)) || step == of
+}
+
 impl Journal {
     /// The journal of a run that is about to start.
     pub fn new(recipe: Recipe) -> Self {

@@ -29,6 +29,19 @@ pub enum Unit {
     /// One record of the data set. A person with several records has several units.
     #[default]
     Record,
+    /// A client: a node of a distributed run with all its data. The records of a plan are then clients, its clip norm is that of what a
+    /// client sends in a round, and its batches are those who take part.
+    Client,
+}
+
+impl Unit {
+    /// What one unit is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Client => "client",
+        }
+    }
 }
 
 /// Everything the guarantee depends on.

@@ -5,6 +5,7 @@ use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::clip::{Clip, ClipNorm, ClippedSum, Clipping, Symmetry, Unclipped};
 use crate::data::{Dataset, Domain, Form, Target};
 use crate::distributed::Shards;
+use crate::distributed::cost::NodeCost;
 use crate::grad::{PerExample, Recorded, probe_isolation_of};
 use crate::kernel::team::awake;
 use crate::model::Model;
@@ -64,8 +65,51 @@ pub struct Progress<'a> {
 pub enum Wish {
     /// Go on.
     Continue,
+    /// Stop here for a moment, as to keep a checkpoint.
+    Pause,
     /// Stop here; the trainer stays where it is.
     Stop,
+}
+
+/// A run that can be watched, stopped, kept and taken up again: steps of a [`Trainer`], or rounds of many nodes
+/// ([`Rounds`](crate::distributed::Rounds)). In a run of many processes all of them call the same methods in the same order.
+pub trait Training {
+    /// Takes steps until the run is done, the budget is spent, or `watch` wishes to stop or pause; in a run of many processes the
+    /// watcher of node 0 decides for all. What ended it: `Continue` where nothing is left to do.
+    ///
+    /// # Errors
+    /// Whatever a step refuses; the steps before it are in the ledger.
+    fn train(&mut self, watch: &mut (dyn FnMut(&Progress<'_>) -> Result<Wish> + Send)) -> Result<Wish>;
+
+    /// Steps or rounds done.
+    fn step(&self) -> u32;
+
+    /// The steps of the plan that the run has spent.
+    ///
+    /// # Errors
+    /// When they are too many to be counted.
+    fn spent_steps(&self) -> Result<u32>;
+
+    /// Whether every step that can be taken has been.
+    fn is_done(&self) -> bool;
+
+    /// What has been spent.
+    fn ledger(&self) -> &Ledger;
+
+    /// The clip norm of the step to come.
+    fn clip_norm(&self) -> ClipNorm;
+
+    /// Everything needed to go on from here, with notes of the caller's own; nothing where the run was left in the middle of a round.
+    ///
+    /// # Errors
+    /// When tensors cannot be read from their device.
+    fn checkpoint(&self, notes: serde_json::Value) -> Result<Option<Checkpoint>>;
+
+    /// Goes on from a checkpoint: every later bit is the same.
+    ///
+    /// # Errors
+    /// When the checkpoint is not one of this run.
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()>;
 }
 
 impl<'a> Trainer<'a> {
@@ -162,6 +206,11 @@ impl<'a> Trainer<'a> {
     /// clip norm that adaptive clipping has come to. Parameters, ledger and step are then what they were; the optimiser may have
     /// taken up what it found.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        if checkpoint.nodes()?.is_some() {
+            let reason =
+                "the checkpoint was written by an algorithm of many nodes; resume with the flags of the first run";
+            return Err(Error::Refused { reason: reason.into() });
+        }
         if checkpoint.plan() != self.plan {
             return Err(Error::Refused {
                 reason: format!(
@@ -205,17 +254,19 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Takes steps until the plan is done, the budget is spent, or `watch` wishes to stop. After the last step the parameters
+    /// Takes steps until the plan is done, the budget is spent, or `watch` wishes to stop or pause: that is what comes back, and
+    /// `Continue` where nothing is left to do. In a run of many processes the watcher of node 0 decides for all. After the last step the parameters
     /// are what the optimiser ends with ([`Optimizer::finish`]): its average of them, if it keeps one. What `watch` sees are the
     /// parameters as they are stepped.
     ///
     /// # Errors
     /// Whatever a step refuses; the steps before it are in the ledger.
-    pub fn train(&mut self, watch: impl FnMut(&Progress<'_>) -> Result<Wish> + Send) -> Result<()> {
+    pub fn train(&mut self, watch: impl FnMut(&Progress<'_>) -> Result<Wish> + Send) -> Result<Wish> {
         awake(|| self.steps(watch))
     }
 
-    fn steps(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<Wish>) -> Result<()> {
+    fn steps(&mut self, mut watch: impl FnMut(&Progress<'_>) -> Result<Wish>) -> Result<Wish> {
+        let mut ended = Wish::Continue;
         let mut sampler = self.plan.sampler(self.key, self.step)?;
         let names: Vec<String> = self.parameters.iter().map(|(name, _)| name).collect();
 
@@ -239,14 +290,18 @@ impl<'a> Trainer<'a> {
             self.optimizer.step(self.parameters, release)?;
 
             let progress = Progress { step: self.step, of: self.affordable, ledger: &self.ledger, clipping };
-            if watch(&progress)? == Wish::Stop {
+            ended = watch(&progress)?;
+            if let Some(shards) = &mut self.shards {
+                ended = shards.wish(ended)?;
+            }
+            if ended != Wish::Continue {
                 break;
             }
         }
         if self.is_done() {
             self.optimizer.finish(self.parameters)?;
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// The doors of the step to come: the rule into the sum of a model with the parameters `names`, and the mechanism out of it.
@@ -356,12 +411,54 @@ impl<'a> Trainer<'a> {
         Checkpoint::new(self.plan, self.key, learnt, spent, state, notes)
     }
 
+    /// What each node has moved and how long it took, of all nodes, in the process that hosts node 0; nothing where there is one machine.
+    ///
+    /// # Errors
+    /// When another node is gone.
+    pub fn costs(&mut self) -> Result<Option<Vec<NodeCost>>> {
+        self.shards.as_mut().map_or(Ok(None), Shards::costs)
+    }
+
     fn fingerprint(&self) -> Result<&Fingerprint> {
         if let Some(known) = self.fingerprint.get() {
             return Ok(known);
         }
         let fingerprint = Fingerprint::of(self.data)?;
         Ok(self.fingerprint.get_or_init(|| fingerprint))
+    }
+}
+
+impl Training for Trainer<'_> {
+    fn train(&mut self, watch: &mut (dyn FnMut(&Progress<'_>) -> Result<Wish> + Send)) -> Result<Wish> {
+        Trainer::train(self, watch)
+    }
+
+    fn step(&self) -> u32 {
+        self.step
+    }
+
+    fn spent_steps(&self) -> Result<u32> {
+        Ok(self.step)
+    }
+
+    fn is_done(&self) -> bool {
+        Trainer::is_done(self)
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn clip_norm(&self) -> ClipNorm {
+        self.clip_norm
+    }
+
+    fn checkpoint(&self, notes: serde_json::Value) -> Result<Option<Checkpoint>> {
+        Trainer::checkpoint(self, &notes).map(Some)
+    }
+
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        Trainer::resume(self, checkpoint)
     }
 }
 

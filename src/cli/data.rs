@@ -60,7 +60,7 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
     };
     let reading = data.as_read()?;
     // The key decides which records --holdout keeps out; any will do.
-    let Datasets { train, test, test_origin } = data.read(&Key::from_os()?)?;
+    let Datasets { train, test, test_origin, .. } = data.read(&Key::from_os()?, None)?;
     let test = test.map(|test| Test { records: test.len(), origin: test_origin, notes: test.notes().to_vec() });
     let report = Report { train: Inspection::new(&train, &reading)?, test };
     match format {

@@ -109,11 +109,19 @@ pub(super) struct Datasets {
     pub(super) test: Option<Dataset>,
     /// Where the test records came from, for the statement.
     pub(super) test_origin: Option<String>,
+    /// How many records of the training data each node's own file had, where they came from such files.
+    pub(super) files: Option<Vec<usize>>,
 }
 
+/// What stands in --data for the number of a node.
+const NODE: &str = "{node}";
+
 impl DataArgs {
-    /// Reads the data. `key` decides which records `--holdout` keeps out.
-    pub(super) fn read(&self, key: &Key) -> Result<Datasets> {
+    /// Reads the data, for so many nodes if there are any. `key` decides which records `--holdout` keeps out.
+    pub(super) fn read(&self, key: &Key, nodes: Option<usize>) -> Result<Datasets> {
+        if self.data.contains(NODE) {
+            return self.of_nodes(nodes);
+        }
         let (train, test, origin) = match self.data.as_str() {
             "optdigits" => {
                 self.check_embedded()?;
@@ -137,12 +145,40 @@ impl DataArgs {
             let (labels, schema) = (self.test_labels.as_deref(), train.schema());
             let read = if self.on_disk { data::read_like_on_disk } else { data::read_like };
             let test = read(path, labels, schema)?;
-            return Ok(Datasets { train, test: Some(test), test_origin: Some(path.display().to_string()) });
+            return Ok(Datasets {
+                train,
+                test: Some(test),
+                test_origin: Some(path.display().to_string()),
+                files: None,
+            });
         }
         match self.holdout {
-            None => Ok(Datasets { train, test, test_origin: origin }),
+            None => Ok(Datasets { train, test, test_origin: origin, files: None }),
             Some(fraction) => hold_out(&train, fraction, key),
         }
+    }
+
+    /// Reads a file for each node, all as the first.
+    fn of_nodes(&self, nodes: Option<usize>) -> Result<Datasets> {
+        let Some(nodes) = nodes else {
+            return Err(Error::value("--data", &self.data, "a name without {node}, or --nodes beside it"));
+        };
+        if self.holdout.is_some() || self.on_disk || self.labels.is_some() {
+            let allowed = "nothing beside a file for each node; give --test-data, and labels beside their images";
+            return Err(Error::value("--holdout, --on-disk or --labels", "given", allowed));
+        }
+        let path = |node: usize| self.data.replace(NODE, &node.to_string());
+        let first = self.file(&path(0))?;
+        let mut all = vec![first];
+        for node in 1..nodes {
+            let of_node = data::read_like(Path::new(&path(node)), None, all[0].schema())?;
+            all.push(of_node);
+        }
+        let files = Some(all.iter().map(Dataset::len).collect());
+        let train = Dataset::joined(all)?;
+        let Some(path) = &self.test_data else { return Ok(Datasets { train, test: None, test_origin: None, files }) };
+        let test = data::read_like(path, self.test_labels.as_deref(), train.schema())?;
+        Ok(Datasets { train, test: Some(test), test_origin: Some(path.display().to_string()), files })
     }
 
     fn check_embedded(&self) -> Result<()> {
@@ -255,5 +291,5 @@ fn hold_out(data: &Dataset, fraction: f64, key: &Key) -> Result<Datasets> {
     let mut train = train.to_vec();
     train.sort_unstable();
     let origin = format!("{count} records held out of {}", data.name());
-    Ok(Datasets { train: data.select(&train)?, test: Some(data.select(test)?), test_origin: Some(origin) })
+    Ok(Datasets { train: data.select(&train)?, test: Some(data.select(test)?), test_origin: Some(origin), files: None })
 }

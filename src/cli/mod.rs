@@ -13,6 +13,7 @@ mod data;
 mod datasets;
 mod flags;
 mod ledger;
+mod nodes;
 mod noise;
 mod optimizer;
 mod past;

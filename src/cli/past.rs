@@ -41,7 +41,13 @@ impl PastArgs {
         Ok(())
     }
 
-    pub(super) fn read(&self) -> Result<Before> {
+    /// Which of the flags are given.
+    pub(super) fn given(&self) -> [(&'static str, bool); 2] {
+        [("--ledger", self.ledger.is_some()), ("--extend", self.extend.is_some())]
+    }
+
+    /// What was spent before. The process that leads a run alone sees the ledger.
+    pub(super) fn read(&self, leads: bool) -> Result<Before> {
         let model = self.extend.as_deref().map(|directory| {
             let (run, _) = FinishedRun::verified(directory)?;
             if run.report.model.finite {
@@ -51,7 +57,7 @@ impl PastArgs {
                 format!("the training of {} diverged: its model is not finite, and nothing starts from it", run.name);
             Err(Error::Refused { reason })
         });
-        Ok(Before { ledger: self.ledger.as_ref().map(LedgerFile::new), model: model.transpose()? })
+        Ok(Before { ledger: self.ledger.as_ref().filter(|_| leads).map(LedgerFile::new), model: model.transpose()? })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::note;
 use crate::Result;
 use crate::evaluate::Evaluation;
-use crate::journal::Journal;
+use crate::journal::{Journal, between, is_entry};
 use crate::plan::Plan;
 use crate::report::MetricsFile;
 use crate::train::Progress;
@@ -36,8 +36,6 @@ struct Test<'a> {
     evaluate: Box<dyn Fn() -> Result<Evaluation> + Send + 'a>,
 }
 
-/// Points of a run at which epsilon is computed, shown and entered in the journal.
-const ENTRIES: u32 = 50;
 /// The time between two plain lines.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
@@ -74,7 +72,7 @@ impl<'a> Watcher<'a> {
             bar.set_length(u64::from(progress.of));
             bar.set_position(u64::from(progress.step));
         }
-        if progress.step.is_multiple_of(between(progress.of)) || progress.step == progress.of {
+        if is_entry(progress.step, progress.of) {
             let spent = match self.plan {
                 Some(plan) => {
                     let epsilon = plan.epsilon(&progress.ledger.event())?.upper();
@@ -135,11 +133,6 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// Steps between two entries of a run of `of` steps.
-fn between(of: u32) -> u32 {
-    of.div_ceil(ENTRIES).max(1)
-}
-
 /// Whether the model is tested at the entry after `step`, if it is to be `times` times in a run of `of` steps. It depends on the step
 /// alone, so that a resumed run is tested where an uninterrupted one is.
 fn is_tested(step: u32, of: u32, times: u32) -> bool {
@@ -156,8 +149,7 @@ mod tests {
     #[test]
     fn tests_are_spread_evenly_and_the_last_entry_is_among_them() {
         for (of, times) in [(80, 10), (30_000, 10), (7, 10), (1, 10), (50, 50), (101, 3), (40, 1), (60, 1000)] {
-            let entries: Vec<u32> =
-                (1..=of).filter(|step: &u32| step.is_multiple_of(between(of)) || *step == of).collect();
+            let entries: Vec<u32> = (1..=of).filter(|step: &u32| is_entry(*step, of)).collect();
             let tested: Vec<u32> = entries.iter().copied().filter(|step| is_tested(*step, of, times)).collect();
             assert_eq!(tested.len(), entries.len().min(times as usize), "{of} {times}");
             assert_eq!(tested.last(), Some(&of), "{of} {times}");

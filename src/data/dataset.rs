@@ -224,6 +224,36 @@ impl Dataset {
         })
     }
 
+    /// All records of several data sets that were read as the first, one after another, under the name of the first and with all
+    /// notes.
+    ///
+    /// # Errors
+    ///
+    /// When there are none, or their records are not of one meaning or are not in memory.
+    pub fn joined(parts: Vec<Self>) -> Result<Self> {
+        let mut parts = parts.into_iter();
+        let Some(mut all) = parts.next() else {
+            return Err(Error::value("data sets", 0, "at least one"));
+        };
+        let own = record_count_note(all.len());
+        all.notes.retain(|note| *note != own);
+        for part in parts {
+            let width = all.width();
+            let same = all.schema.mistaken_in(&part.schema).is_none() && part.width() == width;
+            if !same || !all.values.append_all(part.values) {
+                let allowed = format!("records as those of {}", all.name);
+                return Err(Error::value("data set", part.name, allowed));
+            }
+            let own = record_count_note(part.labels.len());
+            let new: Vec<String> =
+                part.notes.into_iter().filter(|note| *note != own && !all.notes.contains(note)).collect();
+            all.notes.extend(new);
+            all.labels.extend(part.labels);
+        }
+        all.notes.push(record_count_note(all.labels.len()));
+        Ok(all)
+    }
+
     /// The same values seen as records of another shape.
     ///
     /// # Errors

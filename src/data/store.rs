@@ -43,6 +43,15 @@ impl Store {
         }
     }
 
+    /// Appends all records of another store, if both are in memory and of one kind; otherwise nothing.
+    #[must_use]
+    pub(super) fn append_all(&mut self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Memory(own), Self::Memory(other)) => own.append_all(other),
+            _ => false,
+        }
+    }
+
     /// Bytes of memory the records take.
     pub(super) fn bytes(&self) -> usize {
         match self {

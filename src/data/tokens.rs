@@ -66,6 +66,20 @@ impl Tokens {
         stored.chain(std::iter::repeat(padding)).take(width)
     }
 
+    /// Appends all records of another list over as many ids; otherwise nothing.
+    #[must_use]
+    pub(super) fn append_all(&mut self, other: &Self) -> bool {
+        if self.vocabulary != other.vocabulary {
+            return false;
+        }
+        for row in 0..other.records() {
+            let start = row.checked_sub(1).map_or(0, |before| other.ends[before]);
+            let record: Vec<u32> = other.record(row, other.ends[row] - start).collect();
+            self.push(&record);
+        }
+        true
+    }
+
     /// The named records, which must exist.
     pub(super) fn select(&self, rows: &[usize]) -> Self {
         let mut selected = Self::new(self.vocabulary);

@@ -98,6 +98,26 @@ impl Values {
         }
     }
 
+    /// Appends all records of others that are stored in the same way; otherwise nothing.
+    #[must_use]
+    pub(super) fn append_all(&mut self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Bytes { bytes, table }, Self::Bytes { bytes: others, table: same }) if *table == same => {
+                bytes.extend(others);
+            }
+            (Self::Dense(values), Self::Dense(others)) => values.extend(others),
+            (Self::Sparse(sparse), Self::Sparse(others)) if sparse.fill == others.fill => {
+                for row in 0..others.starts.len() - 1 {
+                    others.row(row).for_each(|(column, value)| sparse.push(column, value));
+                    sparse.end_row();
+                }
+            }
+            (Self::Tokens(tokens), Self::Tokens(others)) => return tokens.append_all(&others),
+            _ => return false,
+        }
+        true
+    }
+
     /// The named records, which must exist, stored in the same way.
     pub(super) fn select(&self, rows: &[usize], width: usize) -> Self {
         match self {
@@ -154,6 +174,23 @@ mod tests {
             out.clear();
             [0, 1].iter().for_each(|&row| selected.append(row, 2, &mut out));
             assert_eq!(out, [0.0, 0.0, 2.0, 0.0]);
+        }
+    }
+
+    #[test]
+    fn records_of_one_kind_are_appended_and_others_are_not() {
+        for (place, values) in all_kinds().into_iter().enumerate() {
+            for (other, others) in all_kinds().into_iter().enumerate() {
+                let mut all = values.clone();
+                assert_eq!(all.append_all(others), place == other, "{place} {other}");
+                if place == other {
+                    let mut out = Vec::new();
+                    (0..6).for_each(|row| all.append(row, 2, &mut out));
+                    assert_eq!((all.records(2), out), (Some(6), [0.0, 1.0, 2.0, 0.0, 0.0, 0.0].repeat(2)));
+                } else {
+                    assert_eq!(all, values);
+                }
+            }
         }
     }
 

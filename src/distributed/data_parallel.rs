@@ -5,20 +5,24 @@
 //! the same step. So law and accounting are those of one machine, and results differ by the rounding of sums alone. Whoever has the
 //! key sees what it hides: the processes trust each other, and whoever sees the messages between them is trusted too.
 
-use super::wire::Message;
-use super::{Transport, Width};
+use super::cost::{self, NodeCost};
+use super::nodes::Times;
+use super::{Transport, Width, agreement};
 use crate::clip::ClippedSum;
 use crate::plan::Plan;
 use crate::sample::Batch;
 use crate::seed::Key;
+use crate::train::Wish;
 use crate::{Error, Result};
-use sha2::{Digest, Sha256};
+use std::time::Instant;
 
 /// Which node has which record, and how nodes talk.
 pub struct Shards<'a> {
     transport: &'a mut dyn Transport,
     /// The node of every record.
     nodes: Vec<usize>,
+    /// How long each hosted node has computed.
+    times: Vec<Times>,
 }
 
 impl std::fmt::Debug for Shards<'_> {
@@ -51,7 +55,10 @@ impl<'a> Shards<'a> {
         }
         match nodes.iter().position(Option::is_none) {
             Some(row) => Err(Error::value("record", row, "in the shard of a node")),
-            None => Ok(Self { transport, nodes: nodes.into_iter().flatten().collect() }),
+            None => {
+                let times = vec![Times::default(); transport.hosted().len()];
+                Ok(Self { transport, nodes: nodes.into_iter().flatten().collect(), times })
+            }
         }
     }
 
@@ -61,24 +68,26 @@ impl<'a> Shards<'a> {
     /// # Errors
     /// When this process has not, or another is gone.
     pub(crate) fn agree(&mut self, plan: &Plan, key: &Key) -> Result<()> {
-        let mut own = Sha256::new();
-        own.update(serde_json::to_vec(plan).map_err(|error| Error::value("plan", error, "finite numbers"))?);
-        own.update(key.derived("agreement").secret());
-        self.nodes.iter().for_each(|node| own.update((*node as u64).to_le_bytes()));
-        let own: Message = own.finalize().to_vec().into();
-        // Node 0 compares, and all hear of it: nobody waits for a process that has been refused.
-        let hosted = self.transport.hosted().len();
-        let all = self.transport.collect(vec![Message::clone(&own); hosted])?;
-        let other = all.map(|all| {
-            all.iter().position(|theirs| *theirs != own).map_or_else(Vec::new, |node| node.to_string().into())
-        });
-        let other = self.transport.broadcast(other.map(Message::from))?;
-        if other.is_empty() {
-            return Ok(());
-        }
-        let node = String::from_utf8_lossy(&other);
-        let reason = format!("node {node} has another plan, key or shards than node 0; start all with the same flags");
-        Err(Error::Refused { reason })
+        let plan = serde_json::to_vec(plan).map_err(|error| Error::value("plan", error, "finite numbers"))?;
+        let nodes: Vec<u8> = self.nodes.iter().flat_map(|node| (*node as u64).to_le_bytes()).collect();
+        agreement::same(self.transport, &[&plan, key.derived("agreement").secret(), &nodes])
+    }
+
+    /// What the watcher in the process of node 0 wishes, in all processes.
+    pub(crate) fn wish(&mut self, own: Wish) -> Result<Wish> {
+        agreement::wish(self.transport, own)
+    }
+
+    /// What each node has moved and how long it took, of all nodes, in the process that hosts node 0.
+    pub(crate) fn costs(&mut self) -> Result<Option<Vec<NodeCost>>> {
+        let own: Vec<NodeCost> = self
+            .transport
+            .traffic()
+            .iter()
+            .zip(&self.times)
+            .map(|(traffic, times)| NodeCost::new(traffic, times))
+            .collect();
+        cost::collected(self.transport, &own)
     }
 
     /// The clipped sum of a batch over all nodes. `clipped` makes that of the part of a node, with the key for what is drawn for its
@@ -93,13 +102,19 @@ impl<'a> Shards<'a> {
         mut clipped: impl FnMut(&Batch, &Key) -> Result<ClippedSum>,
     ) -> Result<ClippedSum> {
         let alone = self.transport.nodes() == 1;
-        let of_node = |node: usize| {
+        let mut of_node = |node: usize| {
             let part = batch.part(|row| self.nodes[row] == node);
             // Places are counted by every node from 0: with one key, examples of two nodes would share what is drawn for them.
             let key = if alone { key.clone() } else { key.derived(&format!("examples of node {node}")) };
             clipped(&part, &key)
         };
-        let own = self.transport.hosted().map(of_node).collect::<Result<Vec<_>>>()?;
+        let mut timed = |(node, times): (usize, &mut Times)| {
+            let since = Instant::now();
+            let sum = of_node(node);
+            times.computing += since.elapsed();
+            sum
+        };
+        let own = self.transport.hosted().zip(&mut self.times).map(&mut timed).collect::<Result<Vec<_>>>()?;
         ClippedSum::reduced(own, |vectors| self.transport.all_reduce_sum(vectors, Width::F64))
     }
 }

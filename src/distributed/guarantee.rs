@@ -14,27 +14,19 @@
 //! the largest (McSherry 2009, parallel composition). What comes after such a release, memories and second clips
 //! included, is post-processing.
 
+mod of_run;
 mod papers;
 mod statement;
 
+pub use crate::plan::Unit;
+#[cfg(feature = "cli")]
+pub(crate) use of_run::{examples_of_clients, records_in_messages};
 pub use papers::{PapersFormula, true_epsilon_of_papers_formula};
 
 use super::uplink::Trust;
 use crate::{Error, Result};
 use dp_accountant::{Event, NoiseMultiplier, Relation, SamplingRate};
 use serde::{Deserialize, Serialize};
-
-/// Whom a promise is made to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unit {
-    /// One record of one node. A person with several records has several units.
-    Record,
-    /// A node with all its data.
-    Client,
-    /// Nobody: a study.
-    None,
-}
 
 /// What a run without the unit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +83,7 @@ pub enum Memories {
 /// What a run does, as far as its promise depends on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
-    /// Whom the promise is made to.
+    /// Whom the promise is made to. Studies that promise nothing to anybody have no terms.
     pub unit: Unit,
     /// What a run without the unit is.
     pub neighbour: Neighbour,
@@ -128,10 +120,6 @@ impl Terms {
     /// # Errors
     /// When the terms do not hold together: the reason is told, with a way out.
     pub fn promise(self) -> Result<Promise> {
-        if self.unit == Unit::None {
-            let event = Event::non_private("the unit of the run is none");
-            return Ok(Promise { terms: self, event, relation: Relation::AddRemove });
-        }
         if let Some((_, reason)) = self.refusals().into_iter().find(|(refused, _)| *refused) {
             return Err(Error::Refused { reason: reason.into() });
         }
@@ -179,7 +167,7 @@ impl Terms {
     }
 }
 
-const NO_NOISE: &str = "without noise nothing is promised; add noise, or take the unit none";
+const NO_NOISE: &str = "without noise nothing is promised; add noise, or promise nothing";
 const OF_DATA: &str = "initial memories computed from data would be told by the first messages: a release that nobody \
     counts; start them at 0, or from noisy releases that are counted";
 const SHARES: &str = "equal shares of noise hide nothing from a server that sees single messages: each has one share \

@@ -22,12 +22,19 @@
 //! | [`topology`] | who talks to whom, and with which weights |
 //! | [`gossip`] | one exchange with one's peers |
 //! | [`algorithm`] | the contract of the algorithms, which have a file each |
+//! | [`method`] | algorithms by their names and constants |
+//! | [`rounds`] | a run from its first round to its last |
+//! | [`agreement`] | what all processes must have alike |
+//! | [`cost`] | what a node has moved, and how long it took |
 
+pub mod agreement;
 pub mod algorithm;
 pub mod compress;
+pub mod cost;
 pub mod gossip;
 pub mod guarantee;
 pub mod memory;
+pub mod method;
 pub mod network;
 pub mod nodes;
 pub mod objective;
@@ -35,6 +42,7 @@ pub mod oracle;
 pub mod participation;
 pub mod private_network;
 pub mod rate;
+pub mod rounds;
 pub mod step;
 pub mod topology;
 pub mod transport;
@@ -77,13 +85,15 @@ pub use gossip::Gossip;
 pub use gradient_tracking::GradientTracking;
 pub use kgt::Kgt;
 pub use memory::Visibility;
-pub use network::Network;
+pub use method::Method;
+pub use network::{Network, point_of, set_point};
 pub use nodes::Nodes;
 pub use norm_ec::NormEc;
 pub use oracle::Oracle;
 pub use parallel_clip::ParallelClip;
 pub use participation::Participation;
 pub use private_network::{PrivateNetwork, RecordNoise};
+pub use rounds::{Grounds, Rounds, Setting};
 pub use scaffold::{Scaffold, Variate};
 pub use sgd2m::Sgd2m;
 pub use start::Start;

@@ -2,6 +2,7 @@
 
 use super::Oracle;
 use super::vector::{add, scaled};
+use crate::clip::Clipping;
 use crate::data::Dataset;
 use crate::grad::{Engine, PerExample, Recorded, Tape};
 use crate::model::Model;
@@ -32,6 +33,8 @@ pub struct Network<'a> {
     physical_batch: NonZeroUsize,
     dim: usize,
     answers: u32,
+    /// Of the answers since it was last asked for.
+    clipping: Clipping,
 }
 
 /// How many records answer, and the key they are drawn from.
@@ -81,7 +84,8 @@ impl<'a> Network<'a> {
             return Err(Error::Model { reason: "it has nothing to train among the parameters it was given".into() });
         }
         let physical_batch = Run::default().physical_batch;
-        Ok(Self { model, parameters, data, rows, minibatch: None, physical_batch, dim, answers: 0 })
+        let clipping = Clipping::default();
+        Ok(Self { model, parameters, data, rows, minibatch: None, physical_batch, dim, answers: 0, clipping })
     }
 
     /// Answers with gradients over `size` records, fresh for every answer, every set of so many with the same probability: the
@@ -132,8 +136,9 @@ impl<'a> Network<'a> {
         self.recorded(&rows)
     }
 
-    /// Counts an answer.
-    pub(super) fn answered(&mut self) -> Result<()> {
+    /// Counts an answer and what was done to its examples.
+    pub(super) fn answered(&mut self, clipping: Clipping) -> Result<()> {
+        self.clipping += clipping;
         let next = self.answers.checked_add(1);
         self.answers = next.ok_or_else(|| Error::value("answer", self.answers, "fewer than 2^32"))?;
         Ok(())
@@ -180,7 +185,8 @@ impl Oracle for Network<'_> {
             add(&mut sum, 1.0, &total);
         }
         let mean = scaled(1.0 / rows.len().max(1) as f64, &sum);
-        self.answered()?;
+        let clipping = Clipping { examples: rows.len(), ..Clipping::default() };
+        self.answered(clipping)?;
         Ok(mean)
     }
 
@@ -201,6 +207,10 @@ impl Oracle for Network<'_> {
 
     fn resume(&mut self, answers: u32) {
         self.answers = answers;
+    }
+
+    fn take_clipping(&mut self) -> Clipping {
+        std::mem::take(&mut self.clipping)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The nodes of a process, computing side by side.
 
 use super::Oracle;
+use crate::clip::Clipping;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -131,6 +132,13 @@ impl<'a> Nodes<'a> {
         }
         self.oracles.iter_mut().zip(answers).for_each(|(oracle, answers)| oracle.resume(*answers));
         Ok(())
+    }
+
+    /// What was done to the examples of all hosted nodes since this was last asked for. Not private.
+    pub fn take_clipping(&mut self) -> Clipping {
+        let mut all = Clipping::default();
+        self.oracles.iter_mut().for_each(|oracle| all += oracle.take_clipping());
+        all
     }
 
     /// How long each node has computed and waited.

@@ -1,5 +1,6 @@
 //! What a node can be asked about its own objective.
 
+use crate::clip::Clipping;
 use crate::{Error, Result};
 
 /// A node's objective: the loss on its own data, seen through its gradients.
@@ -27,6 +28,11 @@ pub trait Oracle: Send {
 
     /// Puts the oracle back to where it had given so many answers.
     fn resume(&mut self, answers: u32);
+
+    /// How many examples were asked since this was last asked for, and what clipping did to them, where the oracle knows. Not private.
+    fn take_clipping(&mut self) -> Clipping {
+        Clipping::default()
+    }
 }
 
 /// An oracle that is lent to the nodes of a run: whoever owns it can ask afterwards what it has done.
@@ -49,6 +55,10 @@ impl<O: Oracle + ?Sized> Oracle for &mut O {
 
     fn resume(&mut self, answers: u32) {
         (**self).resume(answers);
+    }
+
+    fn take_clipping(&mut self) -> Clipping {
+        (**self).take_clipping()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Oracle;
 use super::network::{Network, flattened, set_point};
-use crate::clip::{Clip, ClipNorm, ClipRule, ClippedSum};
+use crate::clip::{Clip, ClipNorm, ClipRule, ClippedSum, Clipping};
 use crate::grad::{Engine, probe_isolation_of};
 use crate::noise::{Gaussian, Mechanism};
 use crate::sample::{Poisson, Sampling};
@@ -119,14 +119,15 @@ impl Oracle for PrivateNetwork<'_> {
         set_point(self.network.parameters(), point)?;
         let answer = self.network.answers();
         if self.network.records() == 0 {
-            self.network.answered()?;
+            self.network.answered(Clipping::default())?;
             return Ok(vec![0.0; self.dim()]);
         }
         let batch = self.sampler(answer).next_batch();
         let gradients = batch.micro_batches(self.network.physical_batch()).map(|places| self.network.at_places(places));
         let sum = ClippedSum::new(self.network.parameters(), self.clip().as_ref(), gradients)?;
+        let clipping = sum.clipping();
         let (release, _) = self.mechanism(answer)?.release(sum)?;
-        self.network.answered()?;
+        self.network.answered(clipping)?;
         flattened(&release.into_gradient())
     }
 
@@ -140,6 +141,10 @@ impl Oracle for PrivateNetwork<'_> {
 
     fn resume(&mut self, answers: u32) {
         self.network.resume(answers);
+    }
+
+    fn take_clipping(&mut self) -> Clipping {
+        self.network.take_clipping()
     }
 }
 

@@ -143,7 +143,12 @@ impl Draft {
         let event = |(start, factor): (u32, f64)| {
             let z = NoiseMultiplier::new(z.get() * factor)?;
             let event = self.clipping.adaptive().map_or_else(|| Ok(Event::gaussian(z)), |rule| rule.event(z))?;
-            Ok((u64::from(start), event.poisson_sampled(self.poisson_rate()?)))
+            // Clients who all take part are not sampled, and there is nothing that could be.
+            let event = match self.unit {
+                Unit::Client if self.expected_batch == self.records => event,
+                Unit::Record | Unit::Client => event.poisson_sampled(self.poisson_rate()?),
+            };
+            Ok((u64::from(start), event))
         };
         self.schedules.noise.starts(self.steps).map(event).collect()
     }

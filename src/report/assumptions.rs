@@ -1,8 +1,10 @@
 //! What must hold for the guarantee to hold, and what follows if it does not.
 
 use super::statement::short;
-use super::{ModelFile, Privacy, Report, Utility};
+use super::{ModelFile, OfNodes, Privacy, Report, Utility};
 use crate::data::Dataset;
+use crate::distributed::uplink::Trust;
+use crate::plan::Unit;
 use crate::seed::Origin;
 
 /// A condition of the guarantee, in full sentences.
@@ -14,14 +16,20 @@ pub(super) struct Assumption {
 }
 
 /// The assumptions of a report, those about the data last.
-pub(super) fn all(privacy: &Privacy, model: &ModelFile, data: &Dataset, utility: &Utility) -> Vec<String> {
-    let own = of_run(privacy, model, utility).into_iter().map(|assumption| assumption.text);
+pub(super) fn all(
+    privacy: &Privacy,
+    nodes: Option<&OfNodes>,
+    model: &ModelFile,
+    data: &Dataset,
+    utility: &Utility,
+) -> Vec<String> {
+    let own = of_run(privacy, nodes, model, utility).into_iter().map(|assumption| assumption.text);
     own.chain(data.notes().iter().cloned()).collect()
 }
 
 /// The assumptions that a report states, each with its consequence.
 pub(super) fn with_consequences(report: &Report) -> Vec<Assumption> {
-    let mut own = of_run(&report.privacy, &report.model, &report.utility);
+    let mut own = of_run(&report.privacy, report.nodes.as_ref(), &report.model, &report.utility);
     let of_data = |text: &String| Assumption { text: text.clone(), otherwise: OF_DATA };
     let find = |text: &String| match own.iter().position(|assumption| assumption.text == *text) {
         Some(place) => own.swap_remove(place),
@@ -35,8 +43,9 @@ const OF_DATA: &str = "Whatever was found in the data rather than declared is no
                        by looking at the data is not either.";
 
 /// What is assumed apart from the reading of the data.
-fn of_run(privacy: &Privacy, model: &ModelFile, utility: &Utility) -> Vec<Assumption> {
-    let mut list = of_records(privacy);
+fn of_run(privacy: &Privacy, nodes: Option<&OfNodes>, model: &ModelFile, utility: &Utility) -> Vec<Assumption> {
+    let mut list = if privacy.unit == Unit::Client { of_clients(privacy) } else { of_records(privacy) };
+    list.extend(nodes.into_iter().flat_map(of_nodes));
     list.push(of_keys(privacy));
     list.extend(of_clipping(privacy));
     list.push(assume(
@@ -69,11 +78,63 @@ fn of_records(privacy: &Privacy) -> Vec<Assumption> {
             "If the number of records is itself a secret, publishing it tells whether a record is there, and the guarantee does not \
              cover that.",
         ),
-        assume(
-            "Hyper-parameters were chosen without looking at the private data, or their choice has a cost that is not counted here.",
-            "Every run that was made on the private data to choose them has spent its own epsilon, and the total is larger than stated.",
-        ),
+        of_choices(),
     ]
+}
+
+/// What the clients are, and what is known of them.
+fn of_clients(privacy: &Privacy) -> Vec<Assumption> {
+    vec![
+        assume(
+            "A client is a node with all its data. Somebody whose data are at several nodes has several units: the guarantee for that \
+             person is weaker.",
+            "Somebody at k nodes has the epsilon of a group of k, which grows faster than k times the stated one.",
+        ),
+        assume(
+            format!(
+                "The number of clients ({}), and how many take part in a round on average, are public constants.",
+                privacy.records
+            ),
+            "If the number of clients is itself a secret, publishing it tells whether a client is there, and the guarantee does not \
+             cover that.",
+        ),
+        of_choices(),
+    ]
+}
+
+fn of_choices() -> Assumption {
+    assume(
+        "Hyper-parameters were chosen without looking at the private data, or their choice has a cost that is not counted here.",
+        "Every run that was made on the private data to choose them has spent its own epsilon, and the total is larger than stated.",
+    )
+}
+
+/// What nodes keep to themselves, and whom they trust.
+fn of_nodes(nodes: &OfNodes) -> Vec<Assumption> {
+    let Some(setting) = &nodes.setting else {
+        return vec![assume(
+            "The nodes trust each other, and whoever sees the messages between them is trusted: all have the key, and sums of gradients \
+             are moved without noise.",
+            "Whoever has the key, or reads the messages, sees what the noise hides.",
+        )];
+    };
+    let mut list = vec![assume(
+        "Every record is at one node, and how many each node has is public. Where records were dealt by their labels, that is how the \
+         data came to be where they are, and no part of the mechanism.",
+        "A record at two nodes costs the sum of both; and a size that depends on private labels tells something about them.",
+    )];
+    list.push(assume(
+        "Memories, momenta, messages before their noise and checkpoints stay at their nodes.",
+        "They were computed from private data without noise: whoever sees them is told more than the epsilon allows.",
+    ));
+    if setting.trust == Trust::Local && nodes.transport != "mpi" {
+        list.push(assume(
+            "All nodes were in one process, which drew the noise of all: that nodes trust nobody is what was simulated, and holds where \
+             each has a process of its own.",
+            "Whoever has the key of the process can take off the noise of every node.",
+        ));
+    }
+    list
 }
 
 /// That nobody knows what the noise is drawn from: the noise of this run, and of those whose cost is in its epsilon.

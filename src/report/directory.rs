@@ -32,6 +32,8 @@ pub struct RunDirectory {
 const LOCK: &str = ".lock";
 /// What a run is resumed from.
 const CHECKPOINT: &str = "checkpoint";
+/// The one before, where the nodes of a run may have come to keep different ones.
+const LAST_CHECKPOINT: &str = "checkpoint.last";
 /// What a run is repeated from.
 const CONFIG: &str = "config.toml";
 /// What is measured on the way.
@@ -101,10 +103,21 @@ impl RunDirectory {
     pub fn open(path: &Path) -> Result<(Self, Checkpoint)> {
         let checkpoint = path.join(CHECKPOINT);
         let mut directory = Self { path: path.to_path_buf(), made: Vec::new(), kept: true.into(), lock: None };
-        if checkpoint.exists() {
+        let last = path.join(LAST_CHECKPOINT);
+        // Between the two a process may have been killed.
+        let there = if checkpoint.exists() || !last.exists() { checkpoint } else { last };
+        if there.exists() {
             directory.lock()?;
         }
-        Ok((directory, Checkpoint::read(&checkpoint)?))
+        Ok((directory, Checkpoint::read(&there)?))
+    }
+
+    /// The checkpoint before the one that [`RunDirectory::open`] has found.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn last_checkpoint(&self) -> Result<Checkpoint> {
+        Checkpoint::read(&self.path.join(LAST_CHECKPOINT))
     }
 
     /// Where it is.
@@ -121,6 +134,30 @@ impl RunDirectory {
         checkpoint.write(&self.path.join(CHECKPOINT))
     }
 
+    /// The same, and keeps the one before too: where every process keeps its own, one may be killed before it has the newest.
+    ///
+    /// # Errors
+    /// When the system refuses; an older checkpoint then still stands.
+    pub(crate) fn keep_checkpoint_and_last(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let (newest, last) = (self.path.join(CHECKPOINT), self.path.join(LAST_CHECKPOINT));
+        if newest.exists() {
+            fs::rename(&newest, &last).map_err(Error::io("rename", &newest))?;
+        }
+        self.keep_checkpoint(checkpoint)
+    }
+
+    /// Leaves nothing behind: what was kept for the others of a run that is done.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.discard()?;
+        fs::remove_file(self.path.join(LOCK)).ok();
+        // What somebody else has put there stays.
+        fs::remove_dir(&self.path).ok();
+        Ok(())
+    }
+
     /// Keeps the file from which the run can be repeated.
     ///
     /// # Errors
@@ -135,7 +172,7 @@ impl RunDirectory {
     /// # Errors
     /// When the system refuses.
     pub fn discard(&self) -> Result<()> {
-        for name in [CHECKPOINT, CONFIG, METRICS] {
+        for name in [CHECKPOINT, LAST_CHECKPOINT, CONFIG, METRICS] {
             let path = self.path.join(name);
             if path.exists() {
                 fs::remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -174,9 +211,10 @@ impl RunDirectory {
         public("statement.txt", statement(report).as_bytes())?;
         own("report.html", page(report, &metrics).as_bytes())?;
         own("report.json", report.to_json()?.as_bytes())?;
-        let checkpoint = self.path.join(CHECKPOINT);
-        if checkpoint.exists() {
-            fs::remove_file(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
+        for checkpoint in [CHECKPOINT, LAST_CHECKPOINT].map(|name| self.path.join(name)) {
+            if checkpoint.exists() {
+                fs::remove_file(&checkpoint).map_err(Error::io("remove", &checkpoint))?;
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod guarantees;
 mod html;
 mod memory;
 mod metrics;
+mod nodes;
 mod page;
 mod pictures;
 mod plot;
@@ -25,6 +26,7 @@ pub use finished::FinishedRun;
 pub use guarantees::{Guarantee, Protection, Route, batches_known, group_of, guarantees};
 pub use memory::peak_memory;
 pub use metrics::{Metrics, MetricsFile, Row};
+pub use nodes::OfNodes;
 pub use page::page;
 pub use statement::statement;
 #[cfg(feature = "cli")]
@@ -58,6 +60,9 @@ pub struct Report {
     pub model: ModelFile,
     /// What clipping did over the whole run. Computed from private gradients and not privatised: do not publish.
     pub not_private: NotPrivate,
+    /// The nodes of a run that was on many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<OfNodes>,
     /// What must hold for the guarantee to hold, and what else a reader must know.
     pub assumptions: Vec<String>,
     /// What was learnt and how.
@@ -281,6 +286,8 @@ pub struct Findings<'a> {
     pub ledger: &'a Ledger,
     /// The clip norm after the last step.
     pub clip_norm: ClipNorm,
+    /// The nodes, if there were any beside this machine.
+    pub nodes: Option<OfNodes>,
     /// What the model is good for.
     pub utility: Utility,
     /// What the run took.
@@ -374,10 +381,12 @@ impl Report {
             mean_gradient_norm: clipping.mean_norm(),
             dropped_examples: clipping.dropped,
         };
+        let nodes = found.nodes.map(|nodes| nodes.promising(plan)).transpose()?;
         let versions =
             Versions { dpsgd: env!("CARGO_PKG_VERSION").into(), dp_accountant: dp_accountant::VERSION.into() };
         let report = Self {
-            assumptions: assumptions::all(&privacy, &model, found.data, &found.utility),
+            assumptions: assumptions::all(&privacy, nodes.as_ref(), &model, found.data, &found.utility),
+            nodes,
             privacy,
             utility: found.utility,
             cost: found.cost,

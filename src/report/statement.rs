@@ -2,6 +2,7 @@
 
 use super::{Privacy, Report};
 use crate::noise::NoiseRule;
+use crate::plan::Unit;
 use crate::seed::Origin;
 use dp_accountant::Relation;
 
@@ -10,6 +11,14 @@ pub fn statement(report: &Report) -> String {
     let table = |rows: Vec<(&str, String)>| rows.iter().map(|(label, value)| row(label, value)).collect::<String>();
     let mut out = format!("PRIVACY STATEMENT (dpsgd {})\n\n{}\n\n", report.versions.dpsgd, headline(report));
     out += &table(guarantee_rows(report));
+    if let Some(nodes) = &report.nodes {
+        out += "\nNodes\n";
+        out += &table(nodes.rows());
+        out += "\nWhat the nodes promise:\n";
+        for (label, value) in nodes.promise_rows() {
+            out += &item(&format!("{label}: {value}"));
+        }
+    }
     out += "\nModel\n";
     out += &table(model_rows(report));
     out += "\nThe guarantee rests on this:\n";
@@ -34,7 +43,7 @@ pub(super) fn guarantee_rows(report: &Report) -> Rows {
     [promise_rows(report), sampling_rows(report), noise_rows(report), origin_rows(&report.privacy)].concat()
 }
 
-type Rows = Vec<(&'static str, String)>;
+pub(super) type Rows = Vec<(&'static str, String)>;
 
 /// What is promised to whom.
 fn promise_rows(report: &Report) -> Rows {
@@ -53,8 +62,8 @@ fn promise_rows(report: &Report) -> Rows {
         let models = if joint.others == 1 { "1 other model".into() } else { format!("{} other models", joint.others) };
         line("joint epsilon", format!("{} together with {models} of its ledger", up(joint.epsilon.upper)));
     }
-    line("unit", "one record".into());
-    line("neighbouring relation", relation(p.neighbouring_relation).into());
+    line("unit", if p.unit == Unit::Client { "one client: a node with all its data" } else { "one record" }.into());
+    line("neighbouring relation", relation(p.unit, p.neighbouring_relation));
     rows
 }
 
@@ -63,6 +72,15 @@ fn sampling_rows(report: &Report) -> Rows {
     let p = &report.privacy;
     let mut rows = Rows::new();
     let mut line = |label, value| rows.push((label, value));
+    if p.unit == Unit::Client {
+        let taking_part = match p.sampling_rate.filter(|rate| *rate < 1.0) {
+            Some(rate) => format!("Poisson, rate {} of {} clients", round(rate), p.records),
+            None => format!("none: all {} clients in every round", p.records),
+        };
+        line("sampler", taking_part);
+        line("clipping", format!("what a client sends in a round, to length t = {}", p.clip_norm));
+        return rows;
+    }
     let rate = p.sampling_rate.map_or_else(String::new, |rate| format!(", rate {}", round(rate)));
     let batch = format!("expected batch {} of {} records", short(p.expected_batch), p.records);
     line("sampler", format!("{}{rate} ({batch})", capital(&p.sampler)));
@@ -93,7 +111,9 @@ fn noise_rows(report: &Report) -> Rows {
     };
     let noise = round(p.noise_multiplier.get());
     line("mechanism", format!("{}, noise multiplier {noise}{pair}", capital(&p.mechanism)));
-    line("steps", format!("{} asked, {} done", p.steps_asked, p.steps));
+    let releases = report.nodes.as_ref().is_some_and(|nodes| nodes.setting.is_some());
+    let steps = if releases { "releases of a node" } else { "steps" };
+    line(steps, format!("{} asked, {} done", p.steps_asked, p.steps));
     rows
 }
 
@@ -140,6 +160,9 @@ pub(super) fn not_private(report: &Report) -> Vec<String> {
         "symmetry_not_private.json, if symmetry was measured".into(),
         "the checkpoint, if one was kept: it holds the key".into(),
     ];
+    if report.nodes.is_some() {
+        list.push("seconds of computing and waiting of the nodes in report.json".into());
+    }
     if report.utility.test_accuracy.is_some() {
         list.push("the test accuracy and loss, with respect to the test records".into());
     }
@@ -149,11 +172,15 @@ pub(super) fn not_private(report: &Report) -> Vec<String> {
     list
 }
 
-fn relation(relation: Relation) -> &'static str {
+fn relation(unit: Unit, relation: Relation) -> String {
+    let (unit, bound) = match unit {
+        Unit::Record => ("record", "the clip norm"),
+        Unit::Client => ("client", "t"),
+    };
     match relation {
-        Relation::AddRemove => "add or remove one record (sensitivity: the clip norm)",
-        Relation::Replace => "replace one record (sensitivity: twice the clip norm)",
-        Relation::ZeroOut => "replace one record by nothing (sensitivity: the clip norm)",
+        Relation::AddRemove => format!("add or remove one {unit} (sensitivity: {bound})"),
+        Relation::Replace => format!("replace one {unit} (sensitivity: twice {bound})"),
+        Relation::ZeroOut => format!("replace one {unit} by nothing (sensitivity: {bound})"),
     }
 }
 

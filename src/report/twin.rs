@@ -1,6 +1,7 @@
 //! What a run without privacy has to say: no statement, and what it is compared by.
 
-use super::{Cost, Utility};
+use super::directory::model_file;
+use super::{Cost, OfNodes, Utility};
 use crate::journal::Journal;
 use crate::nn::Parameters;
 use crate::recipe::Recipe;
@@ -18,6 +19,11 @@ pub struct Twin {
     pub recipe: Recipe,
     /// The trained numbers of the model.
     pub parameters: usize,
+    /// SHA-256 of the safetensors file that would hold it.
+    pub sha256: String,
+    /// The nodes, if there were any beside this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<OfNodes>,
     /// What the model is good for.
     pub utility: Utility,
     /// What the run took.
@@ -29,9 +35,19 @@ const WARNING: &str =
 
 impl Twin {
     /// From what happened.
-    pub fn new(journal: &Journal, parameters: &Parameters, utility: Utility, cost: Cost) -> Self {
+    ///
+    /// # Errors
+    /// When the parameters cannot be read from their device.
+    pub fn new(
+        journal: &Journal,
+        parameters: &Parameters,
+        nodes: Option<OfNodes>,
+        utility: Utility,
+        cost: Cost,
+    ) -> Result<Self> {
+        let (_, sha256) = model_file(parameters)?;
         let (recipe, parameters) = (journal.recipe().clone(), parameters.elements());
-        Self { privacy: (), warning: WARNING.into(), recipe, parameters, utility, cost }
+        Ok(Self { privacy: (), warning: WARNING.into(), recipe, parameters, sha256, nodes, utility, cost })
     }
 
     /// As JSON.
@@ -49,6 +65,9 @@ impl std::fmt::Display for Twin {
         writeln!(f, "NO PRIVACY\n\nThis run is {WARNING}.\n")?;
         writeln!(f, "  {:<22}{}, {} parameters", "architecture", self.recipe.model.name(), self.parameters)?;
         writeln!(f, "  {:<22}{}", "trained on", self.recipe.data)?;
+        for (label, value) in self.nodes.iter().flat_map(OfNodes::rows) {
+            writeln!(f, "  {label:<22}{value}")?;
+        }
         if let (Some(accuracy), Some(records)) = (self.utility.test_accuracy, self.utility.test_records) {
             writeln!(f, "  {:<22}{:.2} % of {records} records", "test accuracy", 100.0 * accuracy)?;
         }

@@ -49,6 +49,7 @@ impl FinishedRun {
         let epsilon_upper = recomputed.epsilon.upper;
         checks.spent_before(privacy, &recomputed)?;
         checks.parameters(&run.report, recomputed)?;
+        checks.nodes(&run.report)?;
         checks.budget(&run)?;
         checks.model(&run)?;
         checks.files(&run)?;
@@ -133,6 +134,18 @@ impl Checks {
             different.is_empty(),
             "the stated parameters are the plan's",
             format!("the stated parameters are not the plan's: {}", different.join(", ")),
+        )
+    }
+
+    /// What the nodes promise follows from plan and setting, and its cost is the plan's.
+    fn nodes(&mut self, report: &Report) -> Result<()> {
+        let Some(nodes) = &report.nodes else { return Ok(()) };
+        let now = nodes.clone().promising(&report.plan)?;
+        // The words of another version are its own.
+        self.check(
+            now.promise == nodes.promise || !report.is_of_this_version(),
+            format!("what the {} nodes promise follows from plan and algorithm", nodes.records.len()),
+            "what the nodes promise does not follow from plan and algorithm",
         )
     }
 

@@ -3,15 +3,20 @@
 use crate::cli::augmentation::AugmentationArgs;
 use crate::cli::clipping::ClippingArgs;
 use crate::cli::datasets::DataArgs;
+use crate::cli::nodes::{Clipped, NodesArgs};
 use crate::cli::noise::NoiseArgs;
 use crate::cli::optimizer::OptimizerArgs;
 use crate::cli::past::PastArgs;
 use crate::cli::schedules::ScheduleArgs;
 use crate::clip::{ClipNorm, Perturbation};
 use crate::data::{Dataset, Domain, Target};
+use crate::distributed::Setting;
+use crate::distributed::guarantee::{self, Promise};
+use crate::distributed::uplink::Trust;
 use crate::model::Architecture;
 use crate::noise::NoiseRule;
-use crate::plan::{Draft, Past, Plan, Unit};
+use crate::optim::{OptimizerConfig, Rule, SgdConfig};
+use crate::plan::{Draft, Past, Plan, Schedules, Unit};
 use crate::recipe::{Defaults, Recipe};
 use crate::run::{DeviceName, Run};
 use crate::{Error, Result};
@@ -57,14 +62,14 @@ pub(in crate::cli) struct Args {
     /// Expected passes over the data.
     #[arg(long, value_name = "N", conflicts_with = "steps", help_heading = "Privacy")]
     epochs: Option<f64>,
-    /// Steps, instead of passes.
+    /// Steps, instead of passes; of an algorithm of nodes rounds.
     #[arg(long, value_name = "N", help_heading = "Privacy")]
     steps: Option<u32>,
     #[command(flatten)]
     pub(super) past: PastArgs,
-    /// Which data sets are neighbours: add-remove, replace or zero-out.
-    #[arg(long, value_name = "RELATION", default_value = "add-remove", help_heading = "Privacy")]
-    relation: String,
+    /// Which data sets are neighbours: add-remove, replace or zero-out [default: add-remove; zero-out for clients that trust nobody].
+    #[arg(long, value_name = "RELATION", help_heading = "Privacy")]
+    relation: Option<String>,
     /// Train the twin that is not private: the same model, batches and kernels without clipping and noise. Shows what privacy
     /// costs; nothing is kept.
     #[arg(long, conflicts_with_all = WITHOUT_PRIVACY, help_heading = "Privacy")]
@@ -81,6 +86,8 @@ pub(in crate::cli) struct Args {
     optimizer: OptimizerArgs,
     #[command(flatten)]
     augmentation: AugmentationArgs,
+    #[command(flatten)]
+    pub(super) nodes: NodesArgs,
 
     /// Derive all randomness from this seed, to repeat a run; the guarantee then holds only while the seed is secret.
     #[arg(long, value_name = "S", help_heading = "Run")]
@@ -171,12 +178,76 @@ impl Args {
         Run { device, physical_batch: self.physical_batch.unwrap_or_else(usual), ..default }
     }
 
-    pub(super) fn plan(&self, data: &Dataset, past: Past) -> Result<(Plan, Recipe)> {
+    /// Whether the run is to have no privacy.
+    pub(super) fn without_privacy(&self) -> bool {
+        self.no_privacy || self.nodes.unit().is_none()
+    }
+
+    /// Whether flags say something of a guarantee, or keep what a run makes, beside a unit that is promised nothing.
+    pub(super) fn check_unit(&self) -> Result<()> {
+        let given = [
+            ("--epsilon", self.epsilon.is_some()),
+            ("--noise-multiplier", self.noise_multiplier.is_some()),
+            ("--clip-norm", self.clip_norm.is_some()),
+            ("--perturbation", self.perturbation.is_some()),
+            ("--out", self.out.is_some()),
+            ("--relation", self.relation.is_some()),
+            ("--trust", self.nodes.trusts()),
+        ];
+        let given = given.into_iter().chain(self.past.given());
+        match given.into_iter().find(|(_, given)| *given && self.nodes.unit().is_none()) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::value(flag, "given", "nothing beside --unit none, which promises nothing")),
+        }
+    }
+
+    /// What the run is to be on `nodes` nodes, if there are any beside this machine.
+    pub(super) fn outline(&self, data: &Dataset, past: Past, nodes: Option<usize>) -> Result<Outline> {
         let model = self.model.unwrap_or_else(|| Architecture::usual(&data.form()));
         let defaults = Defaults::new(model, data.len());
         let expected_batch = self.batch_size.unwrap_or(defaults.expected_batch);
+        let (draft, optimizer, setting) = match nodes.filter(|_| self.nodes.has_algorithm()) {
+            Some(nodes) => self.rounds(data, past, nodes, (model, defaults, expected_batch))?,
+            None => {
+                // Refuses flags that dp-sgd does not know.
+                self.nodes.method(0.0)?;
+                let optimizer = self.optimizer.config(defaults.optimizer, self.without_privacy())?;
+                (self.steps_of_one_machine(data, past, defaults, expected_batch)?, optimizer, None)
+            }
+        };
+        let plan = match self.noise_multiplier {
+            // Nothing is spent, so nothing is calibrated; the noise is never drawn.
+            None if self.without_privacy() => draft.with_noise(NoiseMultiplier::new(1.0)?)?,
+            Some(z) => draft.with_noise(NoiseMultiplier::new(z)?)?,
+            None => {
+                let epsilon = draft.budget.map_or_else(|| Epsilon::new(3.0), Ok)?;
+                draft.calibrated(epsilon)?
+            }
+        };
+        if let Some(setting) = setting.as_ref().filter(|_| !self.without_privacy()) {
+            Promise::of_run(&plan, setting)?;
+        }
+        let augmentation = self.augmentation.read(data.shape())?;
+        if augmentation.is_some() && setting.is_some() {
+            return Err(only_dp_sgd("--augmentation"));
+        }
+        Ok(Outline { plan, recipe: Recipe { data: data.name().to_string(), model, optimizer, augmentation }, setting })
+    }
+
+    fn steps_of_one_machine(
+        &self,
+        data: &Dataset,
+        past: Past,
+        defaults: Defaults,
+        expected_batch: usize,
+    ) -> Result<Draft> {
+        if self.nodes.unit() == Some(Unit::Client) || self.nodes.clipped() == Clipped::Messages {
+            let reason = "dp-sgd clips the gradient of every example, which does not bound what a client with many of them does; take \
+                          an algorithm that clips what nodes send, such as --algorithm clip21";
+            return Err(Error::Refused { reason: reason.into() });
+        }
         let noise = self.noise.rule()?;
-        let draft = Draft {
+        Ok(Draft {
             unit: Unit::Record,
             relation: self.relation()?,
             records: data.len(),
@@ -191,19 +262,99 @@ impl Args {
             delta: Delta::new(self.delta)?,
             budget: self.epsilon()?,
             accountant: self.accountant.clone(),
+        })
+    }
+
+    /// The plan, but for its noise, of an algorithm of nodes: its steps are answers of a node, or rounds for the unit client.
+    fn rounds(
+        &self,
+        data: &Dataset,
+        past: Past,
+        nodes: usize,
+        (model, defaults, expected_batch): (Architecture, Defaults, usize),
+    ) -> Result<(Draft, OptimizerConfig, Option<Setting>)> {
+        let OptimizerConfig { rule: Rule::Sgd(usual), .. } = defaults.optimizer else {
+            return Err(only_dp_sgd("--optimizer"));
         };
-        let plan = match self.noise_multiplier {
-            // Nothing is spent, so nothing is calibrated; the noise is never drawn.
-            None if self.no_privacy => draft.with_noise(NoiseMultiplier::new(1.0)?)?,
-            Some(z) => draft.with_noise(NoiseMultiplier::new(z)?)?,
+        let plain =
+            |learning_rate| OptimizerConfig::from(Rule::Sgd(SgdConfig { learning_rate, momentum: 0.0, ..usual }));
+        let optimizer = self.optimizer.config(plain(usual.learning_rate), self.without_privacy())?;
+        let step = match optimizer.rule {
+            Rule::Sgd(sgd) if optimizer == plain(sgd.learning_rate) => sgd.learning_rate,
+            _ => return Err(only_dp_sgd("an optimiser, a schedule or an average beside --learning-rate")),
+        };
+        let Some(method) = self.nodes.method(step)? else { return Err(only_dp_sgd("--algorithm")) };
+        let trust = self.nodes.trust()?;
+        // Of clients and in studies a batch is no part of a guarantee: without --batch-size nodes answer with all they have.
+        let private_records = self.nodes.unit() == Some(Unit::Record);
+        let minibatch = if private_records { None } else { self.batch_size.and_then(NonZeroUsize::new) };
+        let batch = if private_records { expected_batch } else { minibatch.map_or(data.len(), NonZeroUsize::get) };
+        let rounds = match self.steps {
+            Some(rounds) => rounds,
             None => {
-                let epsilon = draft.budget.map_or_else(|| Epsilon::new(3.0), Ok)?;
-                draft.calibrated(epsilon)?
+                let answers = self.steps(NoiseRule::Independent, data.len(), batch, defaults.epochs)?;
+                method.rounds_within(u64::from(answers)).max(1)
             }
         };
-        let optimizer = self.optimizer.config(defaults.optimizer, self.no_privacy)?;
-        let augmentation = self.augmentation.read(data.shape())?;
-        Ok((plan, Recipe { data: data.name().to_string(), model, optimizer, augmentation }))
+        let setting = Setting { method, nodes, trust, width: self.nodes.width(), model, minibatch };
+        let draft = self.draft_of_rounds(data, past, &setting, rounds, (expected_batch, defaults.clip_norm))?;
+        Ok((draft, optimizer, Some(setting)))
+    }
+
+    fn draft_of_rounds(
+        &self,
+        data: &Dataset,
+        past: Past,
+        setting: &Setting,
+        rounds: u32,
+        (expected_batch, usual_clip_norm): (usize, f64),
+    ) -> Result<Draft> {
+        let (clipping, noise, schedules) =
+            (self.clipping.rule(expected_batch)?, self.noise.rule()?, self.schedules.read()?);
+        let given = [
+            ("--perturbation", self.perturbation.is_some()),
+            ("--clipping adaptive", clipping.adaptive().is_some()),
+            ("correlated noise", noise != NoiseRule::Independent),
+            ("a noise or clip schedule", schedules != Schedules::default()),
+            ("--symmetry", self.symmetry.is_some()),
+        ];
+        if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(only_dp_sgd(flag));
+        }
+        let answers = |rounds| {
+            let answers = setting.method.answers(rounds);
+            u32::try_from(answers).map_err(|_| Error::value("answers of a node", answers, "fewer than 2^32"))
+        };
+        let unit = self.nodes.unit();
+        let sampled = expected_batch < data.len();
+        let (records, expected_batch, clip_norm, steps) = match (unit, self.nodes.clipped()) {
+            (None, _) => (data.len(), expected_batch, ClipNorm::ONE, rounds),
+            (Some(Unit::Record), Clipped::Examples) => {
+                let clip_norm = ClipNorm::new(self.clip_norm.unwrap_or(usual_clip_norm))?;
+                (data.len(), expected_batch, clip_norm, answers(rounds)?)
+            }
+            (Some(Unit::Client), Clipped::Messages) => {
+                if self.clip_norm.is_some() {
+                    let allowed = "nothing for the unit client, whose messages are clipped to --message-clip";
+                    return Err(Error::value("--clip-norm", "given", allowed));
+                }
+                let central = setting.trust == Trust::Central;
+                let participants = setting.method.participants().filter(|_| central);
+                let taking_part = participants.map_or(setting.nodes, |some| some.get() as usize);
+                (setting.nodes, taking_part, setting.method.radius().unwrap_or(ClipNorm::ONE), rounds)
+            }
+            (Some(Unit::Client), Clipped::Examples) => return Err(guarantee::examples_of_clients()),
+            (Some(Unit::Record), Clipped::Messages) => return Err(guarantee::records_in_messages(sampled)),
+        };
+        Ok(Draft {
+            unit: unit.unwrap_or_default(),
+            relation: self.relation()?,
+            clipping,
+            past,
+            budget: self.epsilon()?,
+            accountant: self.accountant.clone(),
+            ..Draft::new(records, expected_batch, steps, clip_norm, Delta::new(self.delta)?)
+        })
     }
 
     fn epsilon(&self) -> Result<Option<Epsilon>> {
@@ -217,7 +368,11 @@ impl Args {
     }
 
     pub(super) fn relation(&self) -> Result<Relation> {
-        self.relation.parse().map_err(|_| Error::value("--relation", &self.relation, "add-remove, replace, zero-out"))
+        let Some(relation) = &self.relation else {
+            let alone = self.nodes.unit() == Some(Unit::Client) && self.nodes.trust()? == Trust::Local;
+            return Ok(if alone { Relation::ZeroOut } else { Relation::AddRemove });
+        };
+        relation.parse().map_err(|_| Error::value("--relation", relation, "add-remove, replace, zero-out"))
     }
 
     /// An integer, fixed before the noise is calibrated for it.
@@ -232,6 +387,21 @@ impl Args {
         }
         Ok(steps as u32)
     }
+}
+
+/// What a run is to be.
+pub(super) struct Outline {
+    pub(super) plan: Plan,
+    pub(super) recipe: Recipe,
+    /// Of an algorithm of nodes.
+    pub(super) setting: Option<Setting>,
+}
+
+fn only_dp_sgd(what: &str) -> Error {
+    let reason = format!(
+        "{what} belongs to dp-sgd: algorithms of nodes move their points themselves, with --learning-rate alone"
+    );
+    Error::Refused { reason }
 }
 
 /// So many records of a language model that its logits, one for each token at each place, are at most 2^24.

@@ -1,91 +1,117 @@
 //! What is kept of a run, from its first step to its last: in its directory, and in a ledger that it shares.
 
 use super::Args;
-use super::prepared::{Interrupted, Prepared};
+use super::place::Place;
+use super::prepared::Prepared;
 use crate::cli::flags::Flags;
 use crate::journal::Journal;
 use crate::recipe::Recipe;
 use crate::report::{Report, RunDirectory};
-use crate::train::Trainer;
+use crate::train::{Training, Wish};
 use crate::{Error, Result};
 
 /// Where a run is kept, if it is.
 pub(super) struct Keeping<'a> {
     prepared: &'a Prepared,
-    directory: Option<RunDirectory>,
+    place: &'a Place,
     /// Whether no process before this one has taken a step of it.
     fresh: bool,
+    /// Whether every process keeps its own checkpoint.
+    scattered: bool,
     config: String,
 }
 
 impl<'a> Keeping<'a> {
-    /// The directory of the run with the journal so far; `trainer` stands where the interrupted run did.
+    /// The directory of the run with the journal so far; `run` stands where the interrupted run did.
     pub(super) fn open(
         args: &Args,
         prepared: &'a Prepared,
+        place: &'a Place,
         flags: &Flags,
-        interrupted: Option<Interrupted>,
-        trainer: &mut Trainer<'_>,
+        run: &mut dyn Training,
     ) -> Result<(Self, Journal)> {
-        let (fresh, config) = (interrupted.is_none(), flags.to_toml());
-        let (directory, journal) = match (interrupted, &args.out) {
-            (Some((directory, checkpoint)), _) => {
+        let (fresh, config) = (place.checkpoint().is_none(), flags.to_toml());
+        let journal = match place.checkpoint() {
+            Some(checkpoint) => {
                 let journal: Journal = checkpoint.notes()?;
                 same_recipe(journal.recipe(), &prepared.recipe)?;
-                trainer.resume(&checkpoint)?;
-                (Some(directory), journal)
+                run.resume(checkpoint)?;
+                journal
             }
-            (None, Some(out)) => (Some(RunDirectory::create(out)?), Journal::new(prepared.recipe.clone())),
-            (None, None) => (None, Journal::new(prepared.recipe.clone())),
+            None => Journal::new(prepared.recipe.clone()),
         };
-        Ok((Self { prepared, directory, fresh, config }, journal))
+        let scattered = args.nodes.over_mpi() && args.nodes.has_algorithm();
+        Ok((Self { prepared, place, fresh, scattered, config }, journal))
     }
 
+    /// The directory, in the process that shows and keeps results.
     pub(super) fn directory(&self) -> Option<&RunDirectory> {
-        self.directory.as_ref()
+        self.place.directory().filter(|_| self.place.leads())
+    }
+
+    fn keep(&self, run: &dyn Training, journal: &Journal) -> Result<()> {
+        let Some(directory) = self.place.directory() else { return Ok(()) };
+        let notes = serde_json::to_value(journal);
+        let notes = notes.map_err(|error| Error::value("journal", error, "something JSON can hold"))?;
+        match run.checkpoint(notes)? {
+            Some(checkpoint) if self.scattered => directory.keep_checkpoint_and_last(&checkpoint),
+            Some(checkpoint) => directory.keep_checkpoint(&checkpoint),
+            // The one before still stands.
+            None => Ok(()),
+        }
     }
 
     /// Before the first step: whatever happens from here on, there is something to go on from, and the shared ledger knows of it.
-    pub(super) fn begin(&self, trainer: &Trainer<'_>, journal: &Journal) -> Result<()> {
-        if let Some(directory) = &self.directory {
-            directory.keep_checkpoint(&trainer.checkpoint(journal)?)?;
+    pub(super) fn begin(&self, run: &dyn Training, journal: &Journal) -> Result<()> {
+        self.keep(run, journal)?;
+        if !self.place.leads() {
+            return Ok(());
+        }
+        if let Some(directory) = self.directory() {
             directory.keep_config(&self.config)?;
         }
         let Prepared { before, plan, recipe, .. } = self.prepared;
         if let Err(error) = before.set_aside(plan, recipe) {
             // What an interrupted run has bought stays.
-            self.directory.iter().filter(|_| self.fresh).try_for_each(RunDirectory::discard)?;
+            self.directory().iter().filter(|_| self.fresh).try_for_each(|directory| directory.discard())?;
             return Err(error);
         }
         Ok(())
     }
 
     /// After a stretch of steps, whichever way it ended.
-    pub(super) fn stretch(&self, trainer: &Trainer<'_>, journal: &Journal, trained: &Result<()>) -> Result<()> {
-        let Some(directory) = &self.directory else { return Ok(()) };
-        if self.fresh && trained.is_err() && trainer.step() == 0 {
+    pub(super) fn stretch(&self, run: &dyn Training, journal: &Journal, trained: &Result<Wish>) -> Result<()> {
+        let Some(directory) = self.place.directory() else { return Ok(()) };
+        if self.fresh && trained.is_err() && run.spent_steps()? == 0 {
             // Nothing was spent, by this process or one before it: nothing is kept.
-            self.prepared.before.settle(&self.prepared.plan, 0)?;
+            if self.place.leads() {
+                self.prepared.before.settle(&self.prepared.plan, 0)?;
+            }
             return directory.discard();
         }
         // Budget has been spent: whatever happens from here on, what it bought is on the disk.
-        directory.keep_checkpoint(&trainer.checkpoint(journal)?)
+        self.keep(run, journal)
     }
 
     /// After the last stretch of this process: where nothing is left to go on from, what was spent is all that will be.
-    pub(super) fn end(&self, trainer: &Trainer<'_>) -> Result<()> {
-        if self.directory.is_some() {
+    pub(super) fn end(&self, run: &dyn Training) -> Result<()> {
+        if self.place.directory().is_some() || !self.place.leads() {
             return Ok(());
         }
-        self.prepared.before.settle(&self.prepared.plan, trainer.step())
+        self.prepared.before.settle(&self.prepared.plan, run.spent_steps()?)
     }
 
     /// After the run is done.
-    pub(super) fn finish(&self, trainer: &Trainer<'_>, report: &Report, model: &[u8], journal: &Journal) -> Result<()> {
-        let Some(directory) = &self.directory else { return Ok(()) };
+    pub(super) fn finish(&self, run: &dyn Training, report: &Report, model: &[u8], journal: &Journal) -> Result<()> {
+        let Some(directory) = self.directory() else { return Ok(()) };
         directory.keep_config(&self.config)?;
-        directory.keep_results(report, trainer.ledger(), model, journal)?;
-        self.prepared.before.settle(&self.prepared.plan, trainer.step())
+        directory.keep_results(report, run.ledger(), model, journal)?;
+        self.prepared.before.settle(&self.prepared.plan, run.spent_steps()?)
+    }
+
+    /// After a run is done whose results another process keeps.
+    pub(super) fn clear(&self) -> Result<()> {
+        self.place.directory().map_or(Ok(()), RunDirectory::clear)
     }
 }
 

@@ -18,6 +18,7 @@
 //! range.
 
 mod bits;
+mod compressor;
 mod contractive;
 mod dithering;
 mod exponential;
@@ -30,6 +31,7 @@ mod sign;
 mod sparsification;
 mod top_k;
 
+pub use compressor::{Compressor, Count};
 pub use contractive::Contractive;
 pub use dithering::{Dithering, Norm};
 pub use exponential::Exponential;

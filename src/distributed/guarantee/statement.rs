@@ -7,9 +7,6 @@ use dp_accountant::Relation;
 impl Promise {
     /// What is promised and what it rests on: labels and values.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
-        if self.terms.unit == Unit::None {
-            return vec![("unit", "none: nothing is promised to anybody".into())];
-        }
         vec![
             ("unit", self.unit().into()),
             ("neighbour", self.neighbour()),
@@ -26,7 +23,6 @@ impl Promise {
         match self.terms.unit {
             Unit::Record => "one record of one node; epsilon is the largest of all nodes, whose records are disjoint",
             Unit::Client => "one client: a node with all its data",
-            Unit::None => "none",
         }
     }
 

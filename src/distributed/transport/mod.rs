@@ -58,6 +58,10 @@ pub trait Transport: Send {
 
     /// What each hosted node has sent, received and waited for so far.
     fn traffic(&self) -> &[Traffic];
+
+    /// Ends the other processes of the run, which would wait for this one for ever, and this one too, with an exit code. Where there are
+    /// no others it does nothing.
+    fn abandon(&self, _code: i32) {}
 }
 
 /// What a node has moved.

@@ -197,4 +197,8 @@ impl Transport for Mpi {
     fn traffic(&self) -> &[Traffic] {
         std::slice::from_ref(&self.traffic)
     }
+
+    fn abandon(&self, code: i32) {
+        self.abort(code)
+    }
 }

@@ -222,13 +222,6 @@ fn what_does_not_hold_together_is_refused_with_its_reason_and_a_way_out() {
 }
 
 #[test]
-fn nothing_is_promised_to_nobody() {
-    let promise = promise(Terms { unit: Unit::None, noise: Noise::None, memories: Memories::OfData, ..local() });
-    assert!(Auto::new(promise.relation()).epsilon(promise.event(), delta(1e-5)).is_err());
-    assert_eq!(promise.to_string(), "unit: none: nothing is promised to anybody\n");
-}
-
-#[test]
 fn a_promise_says_in_words_what_it_is() {
     let said = |terms: Terms, label: &str| {
         let rows = promise(terms).rows();

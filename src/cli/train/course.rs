@@ -1,0 +1,37 @@
+//! The run itself: the steps of one machine, or the rounds of many nodes.
+
+use crate::clip::Symmetry;
+use crate::distributed::Rounds;
+use crate::distributed::cost::NodeCost;
+use crate::train::{Trainer, Training};
+use crate::{Error, Result};
+
+/// What is watched, kept and resumed.
+pub(super) enum Course<'a> {
+    Steps(Box<Trainer<'a>>),
+    Rounds(Box<Rounds<'a>>),
+}
+
+impl<'a> Course<'a> {
+    pub(super) fn run(&mut self) -> &mut (dyn Training + 'a) {
+        match self {
+            Self::Steps(trainer) => trainer.as_mut(),
+            Self::Rounds(rounds) => rounds.as_mut(),
+        }
+    }
+
+    /// What each node has cost, in the process of node 0.
+    pub(super) fn costs(&mut self) -> Result<Option<Vec<NodeCost>>> {
+        match self {
+            Self::Steps(trainer) => trainer.costs(),
+            Self::Rounds(rounds) => rounds.costs(),
+        }
+    }
+
+    pub(super) fn symmetry(&self, examples: usize) -> Result<Symmetry> {
+        match self {
+            Self::Steps(trainer) => trainer.symmetry(examples),
+            Self::Rounds(_) => Err(Error::value("--symmetry", "given", "nothing beside an algorithm of nodes")),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Where a run is kept, in the process of node 0 and in those that keep a part of it for themselves.
+
+use super::Args;
+use crate::checkpoint::Checkpoint;
+use crate::distributed::Transport;
+use crate::distributed::agreement::from_first;
+use crate::report::RunDirectory;
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The directory of this process, if it keeps anything, and the interrupted run in it.
+pub(super) struct Place {
+    directory: Option<RunDirectory>,
+    checkpoint: Option<Checkpoint>,
+    leads: bool,
+}
+
+impl Place {
+    /// Makes or opens the directory. In a run of many processes that of node 0 is `--out`; where every node remembers something of its
+    /// own, the others have one below it on their own machine.
+    pub(super) fn new(args: &Args, transport: Option<&mut (dyn Transport + 'static)>) -> Result<Self> {
+        let first = transport.as_ref().map_or(0, |transport| transport.hosted().start);
+        let leads = first == 0;
+        let Some(out) = &args.out else { return Ok(Self { directory: None, checkpoint: None, leads }) };
+        let path = match (leads, args.nodes.has_algorithm()) {
+            (true, _) => Some(out.clone()),
+            (false, true) => Some(out.join(format!("node-{first}"))),
+            (false, false) => None,
+        };
+        if !args.resume {
+            let create = |path: Option<&PathBuf>| path.map(|path| RunDirectory::create(path)).transpose();
+            let own = if leads { create(path.as_ref())? } else { None };
+            let Some(transport) = transport else { return Ok(Self { directory: own, checkpoint: None, leads }) };
+            // The others' are made in it, once it is known to be empty.
+            from_first(transport, || Ok(()))?;
+            let directory = if leads { own } else { create(path.as_ref())? };
+            return Ok(Self { directory, checkpoint: None, leads });
+        }
+        let (directory, checkpoint) = path.map(|path| RunDirectory::open(&path)).transpose()?.unzip();
+        let mut place = Self { directory, checkpoint, leads };
+        if let Some(transport) = transport {
+            place.agree(out, !args.nodes.has_algorithm(), transport)?;
+        }
+        Ok(place)
+    }
+
+    /// Takes up the newest checkpoint that all processes have: one may have been killed before it had the last. Where node 0 alone keeps
+    /// one, all get that.
+    fn agree(&mut self, out: &Path, one_for_all: bool, transport: &mut (dyn Transport + 'static)) -> Result<()> {
+        let step = |checkpoint: &Option<Checkpoint>| checkpoint.as_ref().map_or(u32::MAX, Checkpoint::step);
+        let own = step(&self.checkpoint).to_le_bytes();
+        let all = transport.collect(vec![own.into(); transport.hosted().len()])?;
+        let least =
+            all.map(|all| all.iter().filter_map(|step| Some(u32::from_le_bytes((**step).try_into().ok()?))).min());
+        let least: u32 = from_first(transport, || Ok(least.flatten().unwrap_or_default()))?;
+        if let (Some(directory), true) = (&self.directory, step(&self.checkpoint) > least) {
+            self.checkpoint = Some(directory.last_checkpoint()?);
+        }
+        if step(&self.checkpoint) != least && self.directory.is_some() {
+            let reason = "the checkpoints of the nodes are not of one round; the run cannot go on".to_string();
+            return Err(Error::Refused { reason });
+        }
+        if !one_for_all {
+            // What a node remembers, and the key of its noise, never leave it.
+            return Ok(());
+        }
+        let bytes = self.checkpoint.as_ref().map(|checkpoint| checkpoint.bytes(out)).transpose()?;
+        let told = transport.broadcast(bytes.map(Into::into))?;
+        if self.directory.is_none() {
+            self.checkpoint = Some(Checkpoint::parse(&told, out)?);
+        }
+        Ok(())
+    }
+
+    /// Whether this is the process of node 0, which alone shows and keeps results.
+    pub(super) fn leads(&self) -> bool {
+        self.leads
+    }
+
+    /// The run to go on with.
+    pub(super) fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    pub(super) fn directory(&self) -> Option<&RunDirectory> {
+        self.directory.as_ref()
+    }
+}

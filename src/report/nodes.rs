@@ -1,0 +1,100 @@
+//! What is reported of the nodes of a run.
+
+use super::statement::Rows;
+use crate::Result;
+use crate::distributed::Setting;
+use crate::distributed::cost::NodeCost;
+use crate::distributed::guarantee::Promise;
+use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
+
+/// Where a run was, and what its nodes did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfNodes {
+    /// How messages were moved.
+    pub transport: String,
+    /// How records were dealt to nodes.
+    pub partition: String,
+    /// How many records each node had: public numbers.
+    pub records: Vec<usize>,
+    /// The algorithm and what its messages follow from; nothing where the nodes shared the steps of one machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setting: Option<Setting>,
+    /// The gap between the largest and the second eigenvalue of the mixing matrix, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spectral_gap: Option<f64>,
+    /// Rounds or steps done.
+    pub rounds: u32,
+    /// What is promised and what that rests on: labels and values.
+    pub promise: Vec<(String, String)>,
+    /// What each node has cost since its process was last started.
+    pub costs: Vec<NodeCost>,
+}
+
+impl OfNodes {
+    /// With what a private run under this plan promises.
+    ///
+    /// # Errors
+    /// When plan and setting do not hold together.
+    pub(super) fn promising(self, plan: &Plan) -> Result<Self> {
+        let rows = match &self.setting {
+            Some(setting) => Promise::of_run(plan, setting)?.rows(),
+            None => shared_steps(),
+        };
+        Ok(Self { promise: rows.into_iter().map(|(label, value)| (label.into(), value)).collect(), ..self })
+    }
+
+    /// The nodes, what they did and what they moved: labels and values.
+    pub(super) fn rows(&self) -> Rows {
+        let nodes = self.records.len();
+        let (least, most) = (self.records.iter().min(), self.records.iter().max());
+        let records = match (least, most) {
+            (Some(least), Some(most)) if least < most => format!("{least} to {most} records each"),
+            (Some(records), _) => format!("{records} records each"),
+            _ => String::new(),
+        };
+        let algorithm = self.setting.as_ref().map_or("dp-sgd", |setting| setting.method.name());
+        let place = if self.transport == "mpi" { "a process each, over MPI" } else { "in one process" };
+        let mut rows = vec![
+            ("nodes", format!("{nodes}, {place}; dealt by {}, {records}", self.partition)),
+            ("algorithm", algorithm.to_string()),
+        ];
+        if let Some(topology) = self.setting.as_ref().and_then(|setting| setting.method.topology()) {
+            let gap = self.spectral_gap.map_or_else(String::new, |gap| format!(", spectral gap {gap:.4}"));
+            rows.push(("topology", format!("{topology}{gap}")));
+        }
+        rows.push(("rounds", self.rounds.to_string()));
+        rows.push(("bytes sent", self.bytes()));
+        rows
+    }
+
+    /// The promise: labels and values.
+    pub(super) fn promise_rows(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.promise.iter().map(|(label, value)| (label.as_str(), value.as_str()))
+    }
+
+    fn bytes(&self) -> String {
+        let sent = || self.costs.iter().map(|cost| cost.sent_bytes);
+        let rounds = f64::from(self.rounds.max(1));
+        let (least, most) = (sent().min().unwrap_or_default(), sent().max().unwrap_or_default());
+        let each = if least == most { most.to_string() } else { format!("{least} to {most}") };
+        format!("{each} by a node, at most {:.0} in a round", most as f64 / rounds)
+    }
+}
+
+/// What nodes that share the steps of one machine rest their promise on.
+fn shared_steps() -> Rows {
+    let row = |label, value: &str| (label, value.to_string());
+    vec![
+        row(
+            "trust",
+            "the nodes trust each other: all have the key that noise is drawn from, and see each other's sums",
+        ),
+        row("noise", "once to the sum of all nodes, drawn alike by all of them from the key that they share"),
+        row(
+            "sensitivity",
+            "that of one machine: a record is at one node, and the sums of nodes add up to that of the batch",
+        ),
+        row("sampling", "every record by the coin that one machine would toss for it, whichever node has it"),
+    ]
+}
