@@ -13,6 +13,7 @@ mod psac;
 mod quotient;
 mod rule;
 mod stabiliser;
+mod statistics;
 mod sum;
 mod symmetry;
 mod unclipped;
@@ -26,8 +27,9 @@ pub use perturb::{Perturbation, Perturbed};
 pub use psac::Psac;
 pub use rule::ClipRule;
 pub use stabiliser::Stabiliser;
+pub use statistics::Clipping;
 pub(crate) use sum::BLOCK;
-pub use sum::{ClippedSum, Clipping};
+pub use sum::ClippedSum;
 pub use symmetry::Symmetry;
 pub use unclipped::Unclipped;
 

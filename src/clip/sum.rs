@@ -1,6 +1,6 @@
 //! The door: the only way from per-example gradients to something noise can be added to.
 
-use super::{Clip, ClipNorm, NormHistogram};
+use super::{Clip, ClipNorm, Clipping};
 use crate::grad::{Norms, PerExample, Weights};
 use crate::kernel::update::{mapped, update};
 use crate::kernel::{Real, read};
@@ -8,7 +8,6 @@ use crate::nn::Parameters;
 use crate::profile::{self, Part};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Shape, Tensor};
-use serde::{Deserialize, Serialize};
 
 /// A sum of per-example gradients in which no example has more than [`ClippedSum::bound`] in Euclidean norm.
 ///
@@ -29,61 +28,6 @@ pub struct ClippedSum {
 impl std::fmt::Debug for ClippedSum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClippedSum").field("bound", &self.bound).finish_non_exhaustive()
-    }
-}
-
-/// What clipping did to a batch. Computed from private gradients and not privatised.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Clipping {
-    /// Examples in the batch.
-    pub examples: usize,
-    /// Examples whose gradient was scaled down.
-    pub clipped: usize,
-    /// Examples left out because their gradient was not finite.
-    pub dropped: usize,
-    /// The sum of all finite gradient norms, before clipping.
-    pub norms: f64,
-    /// Finite gradient norms over the clip norm, before clipping.
-    pub relative_norms: NormHistogram,
-}
-
-impl Clipping {
-    /// The share of examples whose gradient was scaled down.
-    pub fn clipped_fraction(&self) -> f64 {
-        self.clipped as f64 / self.examples.max(1) as f64
-    }
-
-    /// The mean norm of finite gradients before clipping.
-    pub fn mean_norm(&self) -> f64 {
-        // Counts that were read from a file may be any.
-        self.norms / self.examples.saturating_sub(self.dropped).max(1) as f64
-    }
-}
-
-impl Clipping {
-    /// Counts as numbers that add up, with that of the examples within the bound.
-    fn numbers(&self, within: usize) -> Vec<f64> {
-        let counts = [within, self.examples, self.clipped, self.dropped].map(|count| count as f64);
-        let norms = self.relative_norms.counts().iter().map(|count| *count as f64);
-        counts.into_iter().chain([self.norms]).chain(norms).collect()
-    }
-
-    /// The counts back out of their sums, which are exact.
-    fn of_numbers(numbers: &[f64]) -> (usize, Self) {
-        let number = |place: usize| numbers.get(place).copied().unwrap_or_default();
-        let count = |place: usize| number(place) as usize;
-        let relative_norms = NormHistogram::of_counts(numbers.iter().skip(5).map(|count| *count as u64));
-        (count(0), Self { examples: count(1), clipped: count(2), dropped: count(3), norms: number(4), relative_norms })
-    }
-}
-
-impl std::ops::AddAssign for Clipping {
-    fn add_assign(&mut self, more: Self) {
-        self.examples += more.examples;
-        self.clipped += more.clipped;
-        self.dropped += more.dropped;
-        self.norms += more.norms;
-        self.relative_norms += more.relative_norms;
     }
 }
 
@@ -375,12 +319,6 @@ mod tests {
         let quantile = |percent| clipping.relative_norms.quantile(percent).unwrap();
         // Norms 1 and 50 at C = 2. Norms are rounded up: 0.5 is in the bucket above that edge.
         assert_eq!((quantile(50), quantile(51)), (2_f64.powf(-0.875), 2_f64.powf(4.75)));
-    }
-
-    #[test]
-    fn counts_that_cannot_be_have_a_mean_all_the_same() {
-        let text = r#"{"examples":1,"clipped":0,"dropped":3,"norms":2.0,"relative_norms":[]}"#;
-        assert_eq!(serde_json::from_str::<Clipping>(text).unwrap().mean_norm(), 2.0);
     }
 
     #[test]

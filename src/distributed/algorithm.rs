@@ -88,6 +88,14 @@ impl State {
         self
     }
 
+    /// Takes out the one vector of a name, if it is so long.
+    ///
+    /// # Errors
+    /// As [`State::take`].
+    pub fn one(&mut self, name: &str, dim: usize) -> Result<Vec<f64>> {
+        self.take(name, 1, dim).map(|vectors| vectors.concat())
+    }
+
     /// Takes out the vectors of a name, if they are so many and so long.
     ///
     /// # Errors

@@ -95,10 +95,7 @@ impl Algorithm for Clip21 {
                 return Ok(None);
             }
             let gradient = uplink.answer(oracle, point)?;
-            match visibility {
-                Visibility::Hidden => memory.send(node, &gradient, 1.0, uplink).map(Some),
-                Visibility::Public => memory.send_in_public(node, &gradient, 1.0, uplink).map(Some),
-            }
+            memory.send(node, &gradient, 1.0, uplink, visibility).map(Some)
         })?;
         let (mean, event) = self.uplink.mean(&sent, self.point.len(), transport)?;
         add(&mut self.estimate, 1.0, &mean);
@@ -122,9 +119,8 @@ impl Algorithm for Clip21 {
     fn resume(&mut self, state: State) -> Result<()> {
         let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
-        let memories = state.take("memory", self.memories.len(), dim)?;
-        let (estimate, point) = (state.take("estimate", 1, dim)?.remove(0), state.take("point", 1, dim)?.remove(0));
-        (self.memories, self.estimate, self.point) = (memories.into_iter().map(Memory::of).collect(), estimate, point);
+        let memories = state.take("memory", self.memories.len(), dim)?.into_iter().map(Memory::of).collect();
+        (self.memories, self.estimate, self.point) = (memories, state.one("estimate", dim)?, state.one("point", dim)?);
         self.uplink.resume(state.rounds);
         Ok(())
     }

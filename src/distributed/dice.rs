@@ -85,7 +85,7 @@ impl Algorithm for Dice {
     fn resume(&mut self, state: State) -> Result<()> {
         let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
-        let (error, point) = (state.take("error", 1, dim)?.remove(0), state.take("point", 1, dim)?.remove(0));
+        let (error, point) = (state.one("error", dim)?, state.one("point", dim)?);
         (self.error, self.point, self.round) = (error, point, state.rounds);
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! comes to know them: compression biases nothing in the end, however much nodes disagree.
 
 use super::algorithm::{self, State};
-use super::memory::Memory;
+use super::memory::{Memory, Visibility};
 use super::uplink::{Sent, Uplink};
 use super::vector::{add, scaled};
 use super::{Algorithm, Nodes, Oracle, Transport};
@@ -120,7 +120,7 @@ impl Ef21 {
     fn differences(&mut self, nodes: &mut Nodes<'_>, transport: &mut dyn Transport) -> Result<(Vec<f64>, Event)> {
         let (point, uplink) = (&self.point, &self.uplink);
         let send = |node: usize, memory: &mut Memory, oracle: &mut dyn Oracle| -> Result<Option<Sent>> {
-            memory.send(node, &uplink.answer(oracle, point)?, 1.0, uplink).map(Some)
+            memory.send(node, &uplink.answer(oracle, point)?, 1.0, uplink, Visibility::Hidden).map(Some)
         };
         let sent = nodes.each(&mut self.memories, send)?;
         self.uplink.mean(&sent, self.point.len(), transport)
@@ -174,9 +174,8 @@ impl Algorithm for Ef21 {
     fn resume(&mut self, state: State) -> Result<()> {
         let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
-        let memories = state.take("memory", self.memories.len(), dim)?;
-        let (estimate, point) = (state.take("estimate", 1, dim)?.remove(0), state.take("point", 1, dim)?.remove(0));
-        (self.memories, self.estimate, self.point) = (memories.into_iter().map(Memory::of).collect(), estimate, point);
+        let memories = state.take("memory", self.memories.len(), dim)?.into_iter().map(Memory::of).collect();
+        (self.memories, self.estimate, self.point) = (memories, state.one("estimate", dim)?, state.one("point", dim)?);
         self.uplink.resume(state.rounds);
         Ok(())
     }

@@ -81,7 +81,7 @@ impl Algorithm for Episode {
 
     fn resume(&mut self, state: State) -> Result<()> {
         let mut state = state.only_of(self.name())?;
-        self.point = state.take("point", 1, self.point.len())?.remove(0);
+        self.point = state.one("point", self.point.len())?;
         self.round = state.rounds;
         Ok(())
     }

@@ -55,7 +55,10 @@ impl Algorithm for ErrorFeedback {
             let mut wanted = scaled(step, &uplink.answer(oracle, point)?);
             add(&mut wanted, 1.0, error);
             let sent = uplink.sent(node, &wanted)?;
-            *error = difference(&wanted, sent.vector());
+            // Under noise, an answer that is not finite must not stay in the error for ever.
+            if wanted.iter().all(|p| p.is_finite()) {
+                *error = difference(&wanted, sent.vector());
+            }
             Ok(Some(sent))
         })?;
         let (mean, event) = self.uplink.mean(&sent, self.point.len(), transport)?;
@@ -76,7 +79,7 @@ impl Algorithm for ErrorFeedback {
     fn resume(&mut self, state: State) -> Result<()> {
         let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
-        let (errors, point) = (state.take("error", self.errors.len(), dim)?, state.take("point", 1, dim)?.remove(0));
+        let (errors, point) = (state.take("error", self.errors.len(), dim)?, state.one("point", dim)?);
         (self.errors, self.point) = (errors, point);
         self.uplink.resume(state.rounds);
         Ok(())

@@ -47,25 +47,25 @@ impl Memory {
         &self.known
     }
 
-    /// Sends `c = C(vector - known)` as `node`, and adds `rate` times what everybody counts on: c with the noise that
-    /// the node has added, if it has. Then all of the memory is known to whoever reads the messages.
+    /// Sends `c = C(vector - known)` as `node`, and adds `rate c`, without or with the noise that the node has added to
+    /// it. Where there is none, that is exactly what the server adds.
     ///
     /// # Errors
     /// When the compressor cannot read its own message.
-    pub fn send_in_public(&mut self, node: usize, vector: &[f64], rate: f64, uplink: &Uplink) -> Result<Sent> {
+    pub fn send(
+        &mut self,
+        node: usize,
+        vector: &[f64],
+        rate: f64,
+        uplink: &Uplink,
+        visibility: Visibility,
+    ) -> Result<Sent> {
         let sent = uplink.sent(node, &difference(vector, &self.known))?;
-        add(&mut self.known, rate, sent.arriving());
-        Ok(sent)
-    }
-
-    /// Sends `c = C(vector - known)` as `node`, and adds `rate c`: exactly what the server adds, where there is no
-    /// noise.
-    ///
-    /// # Errors
-    /// When the compressor cannot read its own message.
-    pub fn send(&mut self, node: usize, vector: &[f64], rate: f64, uplink: &Uplink) -> Result<Sent> {
-        let sent = uplink.sent(node, &difference(vector, &self.known))?;
-        add(&mut self.known, rate, sent.vector());
+        let added = match visibility {
+            Visibility::Hidden => sent.vector(),
+            Visibility::Public => sent.arriving(),
+        };
+        add(&mut self.known, rate, added);
         Ok(sent)
     }
 }

@@ -5,7 +5,7 @@
 //! they were at the start.
 
 use super::algorithm::State;
-use super::memory::Memory;
+use super::memory::{Memory, Visibility};
 use super::step::step_size;
 use super::uplink::Uplink;
 use super::vector::{add, direction};
@@ -72,7 +72,7 @@ impl Algorithm for NormEc {
         let (point, uplink, rate) = (&self.point, &self.uplink, self.rate);
         let sent = nodes.each(&mut self.memories, |node, memory, oracle| {
             let gradient = uplink.answer(oracle, point)?;
-            memory.send(node, &gradient, rate, uplink).map(Some)
+            memory.send(node, &gradient, rate, uplink, Visibility::Hidden).map(Some)
         })?;
         let (mean, event) = self.uplink.mean(&sent, self.point.len(), transport)?;
         add(&mut self.estimate, self.rate, &mean);
@@ -98,9 +98,8 @@ impl Algorithm for NormEc {
     fn resume(&mut self, state: State) -> Result<()> {
         let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
-        let memories = state.take("memory", self.memories.len(), dim)?;
-        let (estimate, point) = (state.take("estimate", 1, dim)?.remove(0), state.take("point", 1, dim)?.remove(0));
-        (self.memories, self.estimate, self.point) = (memories.into_iter().map(Memory::of).collect(), estimate, point);
+        let memories = state.take("memory", self.memories.len(), dim)?.into_iter().map(Memory::of).collect();
+        (self.memories, self.estimate, self.point) = (memories, state.one("estimate", dim)?, state.one("point", dim)?);
         self.uplink.resume(state.rounds);
         Ok(())
     }

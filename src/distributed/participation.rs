@@ -3,7 +3,6 @@
 use crate::seed::{Key, Role};
 use crate::{Error, Result};
 use dp_accountant::{Event, SamplingRate};
-use rand_chacha::rand_core::RngCore;
 
 /// Which nodes take part in which round; the others are idle, and send nothing.
 ///
@@ -55,20 +54,30 @@ impl Participation {
         match &self.who {
             Who::Everybody => true,
             Who::Turns(turns) => turns[round as usize % turns.len()].contains(&node),
-            Who::Coins { rate, .. } if rate.get() >= 1.0 => true,
             Who::Coins { rate, key } => {
-                let mut rng = key.derived(&format!("node {node}")).stream(Role::Participation, round);
-                // Scaling by a power of two is exact and the conversion drops the fraction: never above the rate.
-                rng.next_u64() < (rate.get() * 18_446_744_073_709_551_616.0) as u64
+                crate::sample::coin(*rate, &mut key.derived(&format!("node {node}")).stream(Role::Participation, round))
             }
         }
     }
 
-    /// What a round costs, if its release of the noisy sum alone costs `event` and nobody learns who took part.
+    /// What a round costs, if its release of the noisy sum alone costs `event` and nobody learns who took part: with
+    /// coins, `event` on a Poisson sample of the nodes, under add-remove neighbours. Turns amplify nothing.
     ///
-    /// Given any past, a node adds nothing or, with probability at most the rate, a vector no longer than the radius:
-    /// a sampled Gaussian under add-remove neighbours, whatever it remembers. Whoever sees single messages sees who
-    /// sent them: then nothing is amplified. Turns amplify nothing.
+    /// It holds although a node's memory is hidden and depends on its past coins. Let q be the rate, t the radius, s
+    /// the noise's standard deviation. Given all sums released so far, and all that the other nodes know and do, the
+    /// others add some v, and the node's history h has some law. Its coin of this round is independent of h, and its
+    /// message m(h) no longer than t. So with the node and without it the round releases
+    ///
+    /// ```text
+    /// (1 - q) N(v, s^2 I) + q E_h N(v + m(h), s^2 I)     and     N(v, s^2 I).
+    /// ```
+    ///
+    /// These are mixtures over h of pairs of a sampled Gaussian, each of sensitivity at most t. Hockey-stick divergences are
+    /// jointly convex, so the pair of sensitivity t dominates in both directions; and pairs that dominate whatever the
+    /// past compose adaptively (Zhu, Dong and Wang 2022). Point and estimate are functions of the released sums.
+    ///
+    /// It does not hold where somebody sees a memory, or single messages, which tell who sent them; where the sum is
+    /// divided by how many took part; nor for a node whose data are replaced.
     #[must_use]
     pub fn amplify(&self, event: Event) -> Event {
         match &self.who {

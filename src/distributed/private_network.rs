@@ -39,9 +39,12 @@ pub struct RecordNoise {
 /// twice in a round pays twice. The number of records is public, as everywhere: so is that a shard has none, which answers
 /// zeros and spends nothing. [`Oracle::loss`] is not private.
 ///
-/// Sample and noise are functions of a secret key of the node's own and the number of the answer. After [`Oracle::resume`] the node
-/// must be asked at the points at which it was asked before: an answer of the same number at another point would have the
-/// same noise, and the difference of both would have none. A resumed algorithm does that.
+/// Sample and noise are functions of a secret key of the node's own and the number of the answer. A node's key follows from
+/// that of its process: where processes do not trust each other ([`Trust::Local`](super::uplink::Trust::Local)), each must
+/// bring a secret key of its own.
+///
+/// After [`Oracle::resume`] the node must be asked at the points at which it was asked before: an answer of the same number at
+/// another point would have the same noise, and the difference of both would have none. A resumed algorithm does that.
 #[derive(Debug)]
 pub struct PrivateNetwork<'a> {
     network: Network<'a>,

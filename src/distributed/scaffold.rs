@@ -114,7 +114,7 @@ impl Algorithm for Scaffold {
         let mut state = state.only_of(self.name())?;
         let dim = self.point.len();
         let own = state.take("variate", self.own.len(), dim)?;
-        let (mean, point) = (state.take("mean", 1, dim)?.remove(0), state.take("point", 1, dim)?.remove(0));
+        let (mean, point) = (state.one("mean", dim)?, state.one("point", dim)?);
         (self.own, self.mean, self.point, self.rounds) = (own, mean, point, state.rounds);
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! instead of being cut to its median; a small server momentum keeps the random walk of the noise small.
 
 use super::algorithm::State;
-use super::memory::Memory;
+use super::memory::{Memory, Visibility};
 use super::step::{share, step_size};
 use super::uplink::Uplink;
 use super::vector::add;
@@ -86,7 +86,7 @@ impl Algorithm for Sgd2m {
             if gradient.iter().all(|g| g.is_finite()) {
                 worker.momentum.iter_mut().zip(&gradient).for_each(|(v, g)| *v = (1.0 - client) * *v + client * g);
             }
-            worker.memory.send(node, &worker.momentum, server, uplink).map(Some)
+            worker.memory.send(node, &worker.momentum, server, uplink, Visibility::Hidden).map(Some)
         })?;
         let (mean, event) = self.uplink.mean(&sent, self.point.len(), transport)?;
         add(&mut self.estimate, self.server, &mean);
@@ -109,7 +109,7 @@ impl Algorithm for Sgd2m {
         let mut state = state.only_of(self.name())?;
         let (nodes, dim) = (self.workers.len(), self.point.len());
         let (momenta, memories) = (state.take("momentum", nodes, dim)?, state.take("memory", nodes, dim)?);
-        let (estimate, point) = (state.take("estimate", 1, dim)?.remove(0), state.take("point", 1, dim)?.remove(0));
+        let (estimate, point) = (state.one("estimate", dim)?, state.one("point", dim)?);
         let memories = memories.into_iter().map(Memory::of);
         self.workers =
             momenta.into_iter().zip(memories).map(|(momentum, memory)| Worker { momentum, memory }).collect();

@@ -24,7 +24,9 @@ pub struct Uplink {
 ///
 /// One message of norm at most t, the radius, is a Gaussian release of sensitivity t under add-remove and zero-out neighbours (a node
 /// that is absent sends noise alone) and 2t under replacement, whatever the node's data are: one record of it counts as much as all.
-/// Dividing by its records would be wrong (papers on Clip21, section 5.1).
+/// Dividing by its records would be wrong (`docs/clip21.md`).
+///
+/// Whoever knows the key of the [`Uplink`] knows the noise: whose key it must be, [`Trust`] says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NodeNoise {
     /// The radius t.
@@ -39,9 +41,11 @@ pub struct NodeNoise {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trust {
-    /// Nobody: every node adds noise to its own message, from a key of its own.
+    /// Nobody: every node adds noise to its own message, from a key of its own. So every process must bring a secret
+    /// key of its own: of the nodes of processes with one key, each could subtract the noise of all others.
     Local,
-    /// Whoever adds up: noise is drawn once for the sum, and nobody else sees a single message.
+    /// Whoever adds up: noise is drawn once for the sum, and nobody else sees a single message. Every process draws it,
+    /// so all need the same secret key, and all are trusted.
     Central,
 }
 
@@ -80,12 +84,14 @@ impl Uplink {
         Self { compress, width, key, noise: None, round: 0 }
     }
 
-    /// Messages clipped to the radius of `noise`, and noise on them or on their sum.
+    /// Messages clipped to the radius of `noise`, and noise on them or on their sum. Noise follows from `key`: under
+    /// [`Trust::Local`] it must be a secret of this process alone, under [`Trust::Central`] one of all processes.
     pub fn private(noise: NodeNoise, width: Width, key: Key) -> Self {
         Self { noise: Some(noise), ..Self::new(Box::new(Radius::new(noise.radius)), width, key) }
     }
 
     /// Messages `e / (alpha + |e|)`, none longer than 1, and noise on them or on their sum: the radius of the noise is 1.
+    /// The key is as for [`Uplink::private`].
     pub fn private_normalised(
         normalised: Normalised,
         (noise_multiplier, trust): (NoiseMultiplier, Trust),

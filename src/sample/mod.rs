@@ -11,6 +11,7 @@ mod poisson;
 pub use cyclic::Cyclic;
 pub use disjoint::Disjoint;
 pub use poisson::Poisson;
+pub(crate) use poisson::coin;
 
 use dp_accountant::Event;
 use rand_chacha::rand_core::RngCore;

@@ -45,16 +45,15 @@ impl Sampling for Poisson {
     }
 }
 
-/// Those of `rows` that are taken, each with probability `rate` by a coin of its own: a draw against floor(rate 2^64). At a
-/// rate of 1 all are, without a draw.
+/// Those of `rows` that are taken, each by a [`coin`] of its own.
 pub(super) fn taken(rows: impl Iterator<Item = usize>, rate: SamplingRate, rng: &mut impl RngCore) -> Vec<usize> {
-    let rate = rate.get();
-    if rate >= 1.0 {
-        return rows.collect();
-    }
+    rows.filter(|_| coin(rate, rng)).collect()
+}
+
+/// Heads with probability `rate`: a draw against floor(rate 2^64). At a rate of 1 always, without a draw.
+pub(crate) fn coin(rate: SamplingRate, rng: &mut impl RngCore) -> bool {
     // Scaling by a power of two is exact and the conversion drops the fraction: never above the rate.
-    let threshold = (rate * 18_446_744_073_709_551_616.0) as u64;
-    rows.filter(|_| rng.next_u64() < threshold).collect()
+    rate.get() >= 1.0 || rng.next_u64() < (rate.get() * 18_446_744_073_709_551_616.0) as u64
 }
 
 #[cfg(test)]

@@ -118,3 +118,47 @@ fn each_sampler_has_its_own_price() {
         assert!(part.0 == 0.0 && whole.0 > 0.5 && part.1 == whole.1, "{sampling}: {part:?} {whole:?}");
     }
 }
+
+/// Check R13: the true epsilon of the noise that published experiments with Clip21 add for a nominal one.
+#[test]
+fn r13_the_noise_of_published_experiments_is_worth_less_than_its_name() {
+    let here = here();
+    let line = |nominal: f64, delta: f64, rounds: u32| {
+        format!("account clip21-noise --nominal-epsilon {nominal} --delta {delta} --rounds {rounds}")
+    };
+    // For a client that is absent, and for one, or a record, that is replaced.
+    for (nominal, delta, absent, replaced) in [
+        (0.1, 1e-3, 0.06, 0.14),
+        (1.0, 1e-5, 1.11, 2.40),
+        (3.0, 4e-4, 3.72, 8.90),
+        (8.0, 1e-5, 12.27, 30.52),
+        (27.0, 1e-3, 83.64, 273.63),
+    ] {
+        // Whatever T is.
+        for rounds in [1, 1000] {
+            let answer = json(here.path(), &line(nominal, delta, rounds));
+            for (name, expected) in [("epsilon_absent", absent), ("epsilon_replaced", replaced)] {
+                let (lower, upper) = ends(&answer[name]);
+                let near = |end: f64| (end - expected).abs() < 0.01;
+                assert!(lower <= upper && near(lower) && near(upper), "{name} is not {expected}: {answer}");
+            }
+            let noise = (f64::from(rounds) * (1.0 / delta).ln()).sqrt() / nominal;
+            let found = answer["noise_multiplier"].as_f64().unwrap();
+            assert!(found <= noise && found > noise * (1.0 - 1e-12), "{found} and not {noise}");
+        }
+    }
+    // The same as the accountant says of that noise.
+    let answer = json(here.path(), &line(8.0, 1e-5, 1000));
+    let noise = &answer["noise_multiplier"];
+    for (name, relation) in [("epsilon_absent", "zero-out"), ("epsilon_replaced", "replace")] {
+        let plan = format!("--noise-multiplier {noise} --sampling none --steps 1000 --relation {relation}");
+        let asked = json(here.path(), &format!("account epsilon {plan} --accountant analytic"));
+        assert_eq!(ends(&answer[name]), ends(&asked["epsilon"]), "{name}");
+    }
+    let text = ok(here.path(), &line(8.0, 1e-5, 1000)).stdout;
+    for words in
+        ["epsilon absent    12.2", "epsilon replaced  30.5", "upper bound", "nominal epsilon   8", "2502.11682"]
+    {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+}

@@ -543,8 +543,17 @@ fn flags_about_reading_and_learning_reach_what_they_are_for() {
 #[test]
 fn every_help_has_an_example_and_the_rest_of_the_surface_is_there() {
     let here = here();
-    let commands =
-        ["", "train", "account", "account epsilon", "account delta", "account calibrate", "verify", "completions"];
+    let commands = [
+        "",
+        "train",
+        "account",
+        "account epsilon",
+        "account delta",
+        "account calibrate",
+        "account clip21-noise",
+        "verify",
+        "completions",
+    ];
     let without: Vec<&str> = commands
         .into_iter()
         .filter(|command| !ok(here.path(), &format!("{command} --help")).stdout.contains("Example"))

@@ -13,6 +13,7 @@ mod decentralised;
 mod dice;
 mod episode;
 mod guarantee;
+mod members;
 #[cfg(feature = "mpi")]
 mod mpirun;
 mod network;
@@ -29,6 +30,14 @@ use dpsgd::distributed::uplink::{NodeNoise, Trust};
 use dpsgd::distributed::vector::{add, dot, norm, scaled};
 use dpsgd::distributed::{Algorithm, Local, Nodes, Oracle, Radius, Uplink, Width};
 use dpsgd::seed::Key;
+
+/// An algorithm before its first round, with all its nodes in this process.
+struct Member {
+    algorithm: Box<dyn Algorithm>,
+    nodes: usize,
+    /// Whether the algorithm's messages carry noise.
+    private: bool,
+}
 
 fn radius(t: f64) -> Radius {
     Radius::new(ClipNorm::new(t).unwrap())

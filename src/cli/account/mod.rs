@@ -2,6 +2,7 @@
 
 mod answer;
 mod calibrated;
+mod clip21_noise;
 mod compare;
 mod covering;
 mod curve;
@@ -12,6 +13,7 @@ use super::{Ended, Format, print};
 use crate::{Error, Result};
 use answer::Answer;
 use clap::Subcommand;
+use clip21_noise::Clip21NoiseArgs;
 use dp_accountant::{Bound, Delta, Epsilon};
 use plan::PlanArgs;
 use serde_json::json;
@@ -30,6 +32,7 @@ const EXAMPLES: &str = "Examples:
   dpsgd account calibrate --epsilon 2 --sampling-rate 0.01 --steps 1000 --delta 1e-5
   dpsgd account compare --noise-multiplier 1.1 --sampling-rate 0.01 --steps 1000 --delta 1e-5
   dpsgd account curve --noise-multiplier 1.1 --sampling-rate 0.01 --steps 1000 --svg curve.svg
+  dpsgd account clip21-noise --nominal-epsilon 8 --rounds 1000 --delta 1e-5
   dpsgd account epsilon --event model/ledger.json --delta 1e-5";
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +114,13 @@ enum Question {
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
     },
+    /// What the noise formula of published experiments with Clip21 is worth: the epsilon that its noise really gives.
+    #[command(
+        name = "clip21-noise",
+        allow_negative_numbers = true,
+        after_help = "Example:\n  dpsgd account clip21-noise --nominal-epsilon 8 --rounds 1000 --delta 1e-5"
+    )]
+    Clip21Noise(Clip21NoiseArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -129,6 +139,7 @@ pub(super) fn run(args: Args, format: Format) -> anyhow::Result<Ended> {
         }
         Question::Compare { plan, delta } => (compare::compare(&plan, delta)?, compare::text),
         Question::Curve { plan, by, svg } => (curve::curve(&plan, &by.accountant, svg.as_deref())?, curve::text),
+        Question::Clip21Noise(args) => (clip21_noise::worth(&args)?, answer::text),
     };
     match format {
         Format::Json => print(&(serde_json::to_string_pretty(&answer)? + "\n"))?,

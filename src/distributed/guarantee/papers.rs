@@ -1,6 +1,6 @@
 //! What the noise of published experiments is worth.
 
-use crate::Result;
+use crate::{Error, Result};
 use dp_accountant::{Accountant, Analytic, Bound, Delta, Epsilon, Event, NoiseMultiplier, Relation};
 use std::num::NonZeroU32;
 
@@ -30,7 +30,13 @@ pub struct PapersFormula {
 pub fn true_epsilon_of_papers_formula(nominal: Epsilon, delta: Delta, rounds: NonZeroU32) -> Result<PapersFormula> {
     let noise = (f64::from(rounds.get()) * -delta.get().ln()).sqrt() / nominal.get();
     // Logarithm, product, root and quotient are rounded once each: never more noise than the formula says.
-    let noise_multiplier = NoiseMultiplier::new(noise * (1.0 - 4.0 * f64::EPSILON))?;
+    let noise_multiplier = NoiseMultiplier::new(noise * (1.0 - 4.0 * f64::EPSILON)).map_err(|_| {
+        Error::value(
+            "nominal epsilon",
+            nominal.get(),
+            "one that the formula makes a finite noise multiplier above 0 of",
+        )
+    })?;
     let event = Event::gaussian(noise_multiplier).repeated(u64::from(rounds.get()));
     let worth = |relation| Analytic::new(relation).epsilon(&event, delta);
     Ok(PapersFormula { noise_multiplier, absent: worth(Relation::ZeroOut)?, replaced: worth(Relation::Replace)? })

@@ -1,6 +1,6 @@
 //! What compression breaks and memory mends: checks C1, C1b, C3, C4 and C5 of the reproduction suite.
 
-mod contract;
+pub(super) mod contract;
 
 use super::nodes;
 use dpsgd::distributed::compress::{Exponential, Rounding, TopK};

@@ -1,7 +1,7 @@
 //! What every algorithm promises: without clipping it is gradient descent, it goes on where it was interrupted, to
 //! the last bit, it does not know how many processes there are, and it says which node failed.
 
-use super::{formula, hosted, private, radius};
+use super::{Member, formula, hosted, private, radius};
 use dp_accountant::{NoiseMultiplier, SamplingRate};
 use dpsgd::distributed::algorithm::State;
 use dpsgd::distributed::transport::Traffic;
@@ -115,6 +115,12 @@ fn rows() -> Vec<Row> {
 
 const DIM: usize = 5;
 const NODES: usize = 4;
+
+/// With all they have.
+pub(super) fn members() -> Vec<Member> {
+    let member = |row: Row| Member { algorithm: (row.whole)(start(), NODES), nodes: NODES, private: row.private };
+    rows().into_iter().map(member).collect()
+}
 
 fn start() -> Vec<f64> {
     (0..DIM).map(|i| 1.0 + i as f64).collect()

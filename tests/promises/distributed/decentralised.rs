@@ -2,7 +2,7 @@
 
 mod identities;
 mod noise;
-mod resumption;
+pub(super) mod resumption;
 
 use super::{mean, nodes};
 use dpsgd::distributed::objective::{Objective, Quadratic};

@@ -1,6 +1,6 @@
 //! Methods on compressed messages: what they become in special cases, and what every algorithm must keep.
 
-use super::super::{mean, nodes, uplink};
+use super::super::{Member, mean, nodes, private, uplink};
 use super::{SHIFTS, by, rounds, three, top};
 use dpsgd::clip::ClipNorm;
 use dpsgd::distributed::compress::{Contractive, RandK, TopK};
@@ -10,6 +10,30 @@ use dpsgd::distributed::{
     Algorithm, Clip21, Compress, CompressedDescent, Ef21, ErrorFeedback, FirstMemory, Radius, Transport, Uplink, Width,
 };
 use dpsgd::seed::Key;
+
+/// Every method on three numbers, with a random compressor and, but for whole gradients, with noise.
+pub(crate) fn members() -> Vec<Member> {
+    let start = || vec![1.0; 3];
+    let methods = |uplink: &dyn Fn() -> Uplink, firsts: &[FirstMemory]| {
+        let mut methods: Vec<Box<dyn Algorithm>> = vec![
+            Box::new(CompressedDescent::new(start(), 0.05, uplink()).unwrap()),
+            Box::new(ErrorFeedback::new(start(), 3, 0.05, uplink()).unwrap()),
+        ];
+        for first in firsts {
+            methods.push(Box::new(Ef21::new(start(), 3, 0.05, *first, uplink()).unwrap()));
+        }
+        methods
+    };
+    let random = || by(RandK::biased(1).unwrap());
+    let noisy = |trust| private(0.5, 0.7, trust, Key::from_seed(8));
+    let firsts = [FirstMemory::Zero, FirstMemory::Compressed, FirstMemory::Full];
+    let member = |private| move |algorithm| Member { algorithm, nodes: 3, private };
+    let mut all: Vec<Member> = methods(&random, &firsts).into_iter().map(member(false)).collect();
+    for trust in [Trust::Local, Trust::Central] {
+        all.extend(methods(&|| noisy(trust), &firsts[..2]).into_iter().map(member(true)));
+    }
+    all
+}
 
 #[test]
 fn ef21_with_a_clip_is_clip21_and_a_round_later_when_started_at_zero() {

@@ -1,6 +1,7 @@
 //! A run that was cut off goes on to the same bits, nodes may be anywhere, and what they say is counted.
 
 use super::noise::Noisy;
+use crate::distributed::Member;
 use crate::distributed::apart::Apart;
 use dpsgd::distributed::objective::Quadratic;
 use dpsgd::distributed::transport::Traffic;
@@ -25,6 +26,12 @@ fn algorithms(hosted: usize, width: Width) -> Vec<Box<dyn Algorithm>> {
         }
     }
     all
+}
+
+/// With all nodes in one process.
+pub(crate) fn members() -> Vec<Member> {
+    let member = |algorithm| Member { algorithm, nodes: NODES, private: false };
+    algorithms(NODES, Width::F64).into_iter().map(member).collect()
 }
 
 fn oracle(node: usize) -> Box<dyn Oracle> {
@@ -160,52 +167,4 @@ fn steps_that_are_none_and_nodes_that_do_not_mix_are_refused() {
     assert!(gossip().mix(&vec![[two()]; 6], six).is_ok());
     assert!(gossip().mix(&vec![[two()]; 5], six).is_err() && gossip().mix(&vec![[two()]; 5], five).is_err());
     assert!(gossip().mix(&vec![[two(), vec![1.0]]; 6], six).is_err());
-}
-
-/// An objective whose gradient is not finite from the second answer on.
-struct Diverging(u32);
-
-impl Oracle for Diverging {
-    fn dim(&self) -> usize {
-        2
-    }
-
-    fn gradient(&mut self, _: &[f64]) -> dpsgd::Result<Vec<f64>> {
-        self.0 += 1;
-        Ok(vec![if self.0 > 1 { f64::NAN } else { 1.0 }, 0.0])
-    }
-
-    fn loss(&mut self, _: &[f64]) -> dpsgd::Result<f64> {
-        Ok(0.0)
-    }
-
-    fn answers(&self) -> u32 {
-        self.0
-    }
-
-    fn resume(&mut self, answers: u32) {
-        self.0 = answers;
-    }
-}
-
-#[test]
-fn numbers_that_are_none_end_the_round_and_name_the_node() {
-    for mut algorithm in algorithms(NODES, Width::F64) {
-        let of_node = |node| if node == 4 { Box::new(Diverging(0)) as Box<dyn Oracle> } else { oracle(node) };
-        let (mut nodes, mut local) =
-            (Nodes::new(0, (0..NODES).map(of_node).collect()).unwrap(), Local::new(NODES).unwrap());
-        let error = (0..2).find_map(|_| algorithm.round(&mut nodes, &mut local).err()).map(|error| error.to_string());
-        assert!(error.as_ref().is_some_and(|error| error.starts_with("node 4")), "{}: {error:?}", algorithm.name());
-    }
-}
-
-#[test]
-fn a_state_of_another_algorithm_is_refused() {
-    let all = || algorithms(NODES, Width::F64);
-    for mut algorithm in all() {
-        let name = algorithm.name();
-        for other in all().iter().filter(|other| other.name() != name) {
-            assert!(algorithm.resume(other.state()).is_err(), "{name} from {}", other.name());
-        }
-    }
 }
