@@ -2,6 +2,7 @@
 
 use super::{Protection, Report, Route};
 use crate::clip::ClipRule;
+use crate::distributed::Method;
 use crate::noise::NoiseRule;
 use crate::optim::{BiasCorrection, Rule};
 
@@ -15,6 +16,7 @@ pub(super) fn citations(report: &Report) -> Vec<String> {
     let mut papers = vec![ABADI];
     papers.extend(clipping(report.privacy.clipping));
     papers.extend(noise(report.plan.draft().noise));
+    papers.extend(report.nodes.iter().filter_map(|nodes| nodes.setting.as_ref()).filter_map(|of| method(&of.method)));
     if report.privacy.perturbation.is_some() {
         papers.push(CHEN);
     }
@@ -57,6 +59,22 @@ fn clipping(rule: ClipRule) -> Option<&'static str> {
     }
 }
 
+fn method(method: &Method) -> Option<&'static str> {
+    match method {
+        Method::ClipGd { .. } => None,
+        Method::Clip21 { .. } => Some(KHIRIRAT),
+        Method::Clip21Sgd2m { .. } => Some(ISLAMOV),
+        Method::NormEc { .. } => Some(SHULGIN),
+        Method::DiceSgd { .. } => Some(ZHANG),
+        Method::Celgc { .. } | Method::ParallelClip { .. } => Some(LIU_CELGC),
+        Method::Episode { .. } => Some(CRAWSHAW),
+        Method::Dcgd { .. } | Method::ErrorFeedback { .. } => Some(BEZNOSIKOV),
+        Method::Ef21 { .. } => Some(RICHTARIK),
+        Method::Dsgd { .. } | Method::GradientTracking { .. } | Method::Kgt { .. } => Some(LIU_KGT),
+        Method::Scaffold { .. } => Some(KARIMIREDDY),
+    }
+}
+
 fn noise(rule: NoiseRule) -> &'static [&'static str] {
     match rule {
         NoiseRule::Independent => &[],
@@ -88,6 +106,26 @@ fn accountant(name: &str) -> &'static [&'static str] {
     }
 }
 
+const KHIRIRAT: &str = "S. Khirirat, E. Gorbunov, S. Horvath, R. Islamov, F. Karray, P. Richtarik. Clip21: Error Feedback for Gradient \
+                        Clipping. 2023, arXiv 2305.18929. (algorithm of the nodes)";
+const ISLAMOV: &str = "R. Islamov, S. Horvath, A. Lucchi, P. Richtarik, E. Gorbunov. Double Momentum and Error Feedback for Clipping \
+                       with Fast Rates and Differential Privacy. 2025, arXiv 2502.11682. (algorithm of the nodes)";
+const SHULGIN: &str = "E. Shulgin, S. Khirirat, P. Richtarik. Smoothed Normalization for Efficient Distributed Private Optimization. \
+                       2025, arXiv 2502.13482. (algorithm of the nodes)";
+const ZHANG: &str = "X. Zhang, Z. Bu, Z. S. Wu, M. Hong. Differentially Private SGD Without Clipping Bias: An Error-Feedback Approach. \
+                     2023, arXiv 2311.14632. (algorithm of the nodes)";
+const LIU_CELGC: &str = "M. Liu, Z. Zhuang, Y. Lei, C. Liao. A Communication-Efficient Distributed Gradient Clipping Algorithm for \
+                         Training Deep Neural Networks. NeurIPS 2022, arXiv 2205.05040. (algorithm of the nodes)";
+const CRAWSHAW: &str = "M. Crawshaw, Y. Bao, M. Liu. EPISODE: Episodic Gradient Clipping with Periodic Resampled Corrections for \
+                        Federated Learning with Heterogeneous Data. ICLR 2023, arXiv 2302.07155. (algorithm of the nodes)";
+const BEZNOSIKOV: &str = "A. Beznosikov, S. Horvath, P. Richtarik, M. Safaryan. On Biased Compression for Distributed Learning. JMLR \
+                          2023, arXiv 2002.12410. (algorithm of the nodes)";
+const RICHTARIK: &str = "P. Richtarik, I. Sokolov, I. Fatkhullin. EF21: A New, Simpler, Theoretically Better, and Practically Faster \
+                         Error Feedback. NeurIPS 2021, arXiv 2106.05203. (algorithm of the nodes)";
+const LIU_KGT: &str = "Y. Liu, T. Lin, A. Koloskova, S. U. Stich. Decentralized Gradient Tracking with Local Steps. Optimization Methods \
+                       and Software 2024, arXiv 2301.01313. (algorithm of the nodes)";
+const KARIMIREDDY: &str = "S. P. Karimireddy, S. Kale, M. Mohri, S. J. Reddi, S. U. Stich, A. T. Suresh. SCAFFOLD: Stochastic Controlled \
+                           Averaging for Federated Learning. ICML 2020, arXiv 1910.06378. (algorithm of the nodes)";
 const ABADI: &str = "M. Abadi, A. Chu, I. Goodfellow, H. B. McMahan, I. Mironov, K. Talwar, L. Zhang. Deep Learning with Differential \
                      Privacy. CCS 2016, arXiv 1607.00133. (DP-SGD, flat clipping)";
 const MCMAHAN: &str = "H. B. McMahan, D. Ramage, K. Talwar, L. Zhang. Learning Differentially Private Recurrent Language Models. ICLR \

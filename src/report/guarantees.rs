@@ -2,7 +2,7 @@
 //! people with several records.
 
 use super::Interval;
-use crate::plan::{Plan, stated};
+use crate::plan::{Plan, Unit, stated};
 use dp_accountant::{Accountant, Bound, Event, SamplingRate, group};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
@@ -24,7 +24,10 @@ pub enum Protection {
 pub struct Guarantee {
     /// Who is protected from whom.
     pub protection: Protection,
-    /// How many records are protected together.
+    /// What a unit is.
+    #[serde(default)]
+    pub unit: Unit,
+    /// How many records, or clients, are protected together.
     pub records: NonZeroU64,
     /// The epsilon, at the delta of the run. None if no finite one is known.
     pub epsilon: Option<Interval>,
@@ -52,16 +55,34 @@ pub enum Route {
 const GROUPS: [NonZeroU64; 2] = [NonZeroU64::MIN.saturating_add(1), NonZeroU64::MIN.saturating_add(9)];
 
 /// The three guarantees of `event`, what was released under `plan`: as stated, with the batches known, and for groups of 2 and of
-/// 10 records. One that has no answer says why. `of_one` is what the plan states of the event ([`Plan::epsilon`]).
+/// 10 records. One that has no answer says why. `of_one` is what the plan states of the event ([`Plan::epsilon`]). Where nodes
+/// release by themselves (`apart`), the records of a person may be at different ones.
 ///
 /// # Errors
 /// When the plan's accountant does not exist.
-pub fn guarantees(plan: &Plan, event: &Event, of_one: Bound) -> crate::Result<Vec<Guarantee>> {
-    let mut rows = vec![Guarantee::of_group(NonZeroU64::MIN, finite(of_one)), batches_known(plan, event)?];
+pub fn guarantees(plan: &Plan, event: &Event, of_one: Bound, apart: bool) -> crate::Result<Vec<Guarantee>> {
+    let stated = Guarantee::of_group(plan.draft().unit, NonZeroU64::MIN, finite(of_one));
+    let mut rows = vec![stated, batches_known(plan, event)?];
     for size in GROUPS {
-        rows.push(group_of(plan, event, size)?);
+        rows.push(if apart { group_apart(plan, event, size)? } else { group_of(plan, event, size)? });
     }
     Ok(rows)
+}
+
+/// The guarantee of `event` for all the records of a person who has at most `size`, wherever they are among nodes that release by
+/// themselves: the group lemma, which asks for nothing but the guarantee of one record. The exact forms are of records in one sum.
+///
+/// # Errors
+/// When the plan's accountant does not exist.
+pub fn group_apart(plan: &Plan, event: &Event, size: NonZeroU64) -> crate::Result<Guarantee> {
+    let answer = match group::by_lemma(plan.draft().accountant()?.as_ref(), event, size, plan.draft().delta) {
+        Ok(bound) if bound.upper().is_finite() => {
+            stated(event, bound).map(|bound| (bound, Route::GroupLemma)).map_err(|error| error.to_string())
+        }
+        Ok(_) => Err("the group lemma has no finite epsilon at this delta".into()),
+        Err(lemma) => Err(lemma.to_string()),
+    };
+    Ok(Guarantee::of_group(plan.draft().unit, size, answer))
 }
 
 /// The guarantee of `event` for all the records of a person who has at most `size`: one record is the stated one.
@@ -88,7 +109,7 @@ pub fn group_of(plan: &Plan, event: &Event, size: NonZeroU64) -> crate::Result<G
     };
     let answer = answer
         .and_then(|(bound, route)| stated(event, bound).map(|bound| (bound, route)).map_err(|error| error.to_string()));
-    Ok(Guarantee::of_group(size, answer))
+    Ok(Guarantee::of_group(plan.draft().unit, size, answer))
 }
 
 /// The guarantee of `event` for one record against an adversary who knows which records every batch held: nothing rests on the
@@ -99,35 +120,54 @@ pub fn group_of(plan: &Plan, event: &Event, size: NonZeroU64) -> crate::Result<G
 pub fn batches_known(plan: &Plan, event: &Event) -> crate::Result<Guarantee> {
     let accountant = plan.draft().accountant()?;
     let answer = without_sampling(event).and_then(|event| ask(accountant.as_ref(), &event, plan));
-    let meaning = "Protects each record even from whoever knows which records every batch held, down to a record that was in all of \
-                   them: nothing rests on the sampling."
-        .to_string();
-    Ok(Guarantee::new(Protection::BatchesKnown, NonZeroU64::MIN, answer, meaning))
+    let meaning = match plan.draft().unit {
+        Unit::Record => {
+            "Protects each record even from whoever knows which records every batch held, down to a record that was in all of them: \
+             nothing rests on the sampling."
+        }
+        Unit::Client => {
+            "Protects each client even from whoever knows which clients took part in every round, down to one that took part in all \
+             of them: nothing rests on the sampling."
+        }
+    };
+    Ok(Guarantee::new((Protection::BatchesKnown, plan.draft().unit), NonZeroU64::MIN, answer, meaning.into()))
 }
 
 type Answer = Result<(Bound, Route), String>;
 
 impl Guarantee {
-    fn of_group(size: NonZeroU64, answer: Answer) -> Self {
-        if size == NonZeroU64::MIN {
-            let meaning = "Protects each record from whoever sees the released model and knows all other records, the plan and the \
-                           program, but not which records the batches held.";
-            return Self::new(Protection::Stated, size, answer, meaning.into());
-        }
-        let meaning = format!(
-            "Protects all records of one person together, if nobody has more than {size}, from the same adversary as the stated \
-             guarantee."
-        );
-        Self::new(Protection::Group, size, answer, meaning)
+    fn of_group(unit: Unit, size: NonZeroU64, answer: Answer) -> Self {
+        let meaning = match (unit, size == NonZeroU64::MIN) {
+            (Unit::Record, true) => {
+                "Protects each record from whoever sees the released model and knows all other records, the plan and the program, but \
+                 not which records the batches held."
+                    .into()
+            }
+            (Unit::Client, true) => {
+                "Protects each client, with all its data, from whoever sees what the nodes release and knows the data of all other \
+                 clients, the plan and the program, but not who took part in which round."
+                    .into()
+            }
+            (Unit::Record, false) => format!(
+                "Protects all records of one person together, if nobody has more than {size}, from the same adversary as the stated \
+                 guarantee."
+            ),
+            (Unit::Client, false) => format!(
+                "Protects a person whose data are at no more than {size} clients from the same adversary as the stated guarantee."
+            ),
+        };
+        let protection = if size == NonZeroU64::MIN { Protection::Stated } else { Protection::Group };
+        Self::new((protection, unit), size, answer, meaning)
     }
 
-    fn new(protection: Protection, records: NonZeroU64, answer: Answer, meaning: String) -> Self {
+    fn new((protection, unit): (Protection, Unit), records: NonZeroU64, answer: Answer, meaning: String) -> Self {
         let (bound, not_available) = match answer {
             Ok(answer) => (Some(answer), None),
             Err(reason) => (None, Some(reason)),
         };
         Self {
             protection,
+            unit,
             records,
             epsilon: bound.map(|(bound, _)| Interval::from(bound)),
             not_available,
@@ -139,10 +179,11 @@ impl Guarantee {
 
     /// What is protected, in a few words.
     pub fn name(&self) -> String {
+        let unit = self.unit.name();
         match self.protection {
-            Protection::Stated => "one record (the stated guarantee)".into(),
-            Protection::BatchesKnown => "one record, batches known".into(),
-            Protection::Group => format!("a person with up to {} records", self.records),
+            Protection::Stated => format!("one {unit} (the stated guarantee)"),
+            Protection::BatchesKnown => format!("one {unit}, batches known"),
+            Protection::Group => format!("a person with up to {} {unit}s", self.records),
         }
     }
 }
@@ -225,12 +266,23 @@ mod tests {
         for (expected_batch, steps) in [(1, 1), (1, 300), (4, 3)] {
             let plan = plan(expected_batch, steps, Relation::AddRemove);
             let event = plan.event().unwrap();
-            let rows = guarantees(&plan, &event, plan.epsilon(&event).unwrap()).unwrap();
+            let rows = guarantees(&plan, &event, plan.epsilon(&event).unwrap(), false).unwrap();
             assert_eq!(group_of(&plan, &event, NonZeroU64::MIN).unwrap(), rows[0]);
             let upper = |row: usize| rows[row].epsilon.unwrap().upper;
             assert!(upper(0) <= upper(1) && upper(0) < upper(2) && upper(2) < upper(3), "{rows:?}");
             assert_eq!(upper(0) == upper(1), expected_batch == 4, "a rate of 1 amplifies nothing");
         }
+    }
+
+    #[test]
+    fn records_at_different_nodes_are_a_group_by_the_lemma_alone() {
+        let plan = plan(1, 10, Relation::AddRemove);
+        let event = plan.event().unwrap();
+        let rows = |apart| guarantees(&plan, &event, plan.epsilon(&event).unwrap(), apart).unwrap();
+        let (together, apart) = (rows(false), rows(true));
+        assert_eq!(together[..2], apart[..2]);
+        assert_eq!((together[2].route, apart[2].route), (Some(Route::Exact), Some(Route::GroupLemma)));
+        assert!(apart[2].epsilon.unwrap().upper >= 2.0 * apart[0].epsilon.unwrap().upper);
     }
 
     #[test]
@@ -256,7 +308,7 @@ mod tests {
             let extending = Draft { past, ..draft.clone() }.with_noise(z).unwrap();
             for (plan, known) in [(&independent, true), (&correlated, false), (&extending, false)] {
                 let event = plan.event().unwrap();
-                let rows = guarantees(plan, &event, plan.epsilon(&event).unwrap()).unwrap();
+                let rows = guarantees(plan, &event, plan.epsilon(&event).unwrap(), false).unwrap();
                 let lower = |row: usize| rows[row].epsilon.map(|epsilon| epsilon.lower > 0.0);
                 assert_eq!([lower(0), lower(2), lower(3)], [Some(known); 3], "{noise:?}: {rows:?}");
                 assert_eq!(lower(1), Some(true), "with the batches known: {rows:?}");

@@ -23,7 +23,7 @@ pub use compare::{Summary, comparison};
 pub use directory::{RunDirectory, model_file};
 pub use files::Files;
 pub use finished::FinishedRun;
-pub use guarantees::{Guarantee, Protection, Route, batches_known, group_of, guarantees};
+pub use guarantees::{Guarantee, Protection, Route, batches_known, group_apart, group_of, guarantees};
 pub use memory::peak_memory;
 pub use metrics::{Metrics, MetricsFile, Row};
 pub use nodes::OfNodes;
@@ -299,11 +299,11 @@ pub struct Findings<'a> {
 }
 
 impl Privacy {
-    /// What `plan` and the ledger of its run add up to.
+    /// What `plan` and the ledger of its run, on these nodes if there were any, add up to.
     ///
     /// # Errors
     /// When the accountant refuses the ledger.
-    pub fn new(plan: &Plan, ledger: &Ledger, key: Origin) -> Result<Self> {
+    pub fn new(plan: &Plan, ledger: &Ledger, key: Origin, nodes: Option<&OfNodes>) -> Result<Self> {
         let (draft, event) = (plan.draft(), ledger.event());
         let bound = plan.epsilon(&event)?;
         let steps = ledger.steps().checked_sub(draft.past.steps()).ok_or_else(|| {
@@ -343,7 +343,7 @@ impl Privacy {
             generator: "ChaCha20".into(),
             key,
             started_from_key: past.keys,
-            guarantees: guarantees(plan, &event, bound)?,
+            guarantees: guarantees(plan, &event, bound, nodes.is_some_and(OfNodes::release_apart))?,
         })
     }
 
@@ -364,7 +364,9 @@ impl Report {
     /// When the accountant refuses the ledger.
     pub fn new(plan: &Plan, found: Findings<'_>) -> Result<Self> {
         let last_clip_norm = plan.draft().clipping.adaptive().map(|_| found.clip_norm.get());
-        let privacy = Privacy { last_clip_norm, ..Privacy::new(plan, found.ledger, found.key.origin())? };
+        let nodes = found.nodes.map(|nodes| nodes.promising(plan)).transpose()?;
+        let privacy = Privacy::new(plan, found.ledger, found.key.origin(), nodes.as_ref())?;
+        let privacy = Privacy { last_clip_norm, ..privacy };
         let recipe = found.journal.recipe();
         let model = ModelFile {
             architecture: recipe.model.name().into(),
@@ -381,7 +383,6 @@ impl Report {
             mean_gradient_norm: clipping.mean_norm(),
             dropped_examples: clipping.dropped,
         };
-        let nodes = found.nodes.map(|nodes| nodes.promising(plan)).transpose()?;
         let versions =
             Versions { dpsgd: env!("CARGO_PKG_VERSION").into(), dp_accountant: dp_accountant::VERSION.into() };
         let report = Self {

@@ -44,6 +44,12 @@ impl OfNodes {
         Ok(Self { promise: rows.into_iter().map(|(label, value)| (label.into(), value)).collect(), ..self })
     }
 
+    /// Whether nodes release by themselves, so that the records of a person may be behind the noise of different ones.
+    pub(super) fn release_apart(&self) -> bool {
+        let per_node = |setting: &Setting| setting.nodes > 1;
+        self.setting.as_ref().is_some_and(per_node)
+    }
+
     /// The nodes, what they did and what they moved: labels and values.
     pub(super) fn rows(&self) -> Rows {
         let nodes = self.records.len();
@@ -71,6 +77,23 @@ impl OfNodes {
     /// The promise: labels and values.
     pub(super) fn promise_rows(&self) -> impl Iterator<Item = (&str, &str)> {
         self.promise.iter().map(|(label, value)| (label.as_str(), value.as_str()))
+    }
+
+    /// What each node has cost: columns and a row for each.
+    pub(super) fn cost_table(&self) -> ([&'static str; 6], Vec<[String; 6]>) {
+        let columns = ["node", "records", "bytes sent", "bytes received", "seconds of computing", "seconds of waiting"];
+        let row = |(node, (records, cost)): (usize, (&usize, &NodeCost))| {
+            let seconds = |seconds: f64| format!("{seconds:.3}");
+            [
+                node.to_string(),
+                records.to_string(),
+                cost.sent_bytes.to_string(),
+                cost.received_bytes.to_string(),
+                seconds(cost.computing_seconds),
+                seconds(cost.waiting_seconds),
+            ]
+        };
+        (columns, self.records.iter().zip(&self.costs).enumerate().map(row).collect())
     }
 
     fn bytes(&self) -> String {

@@ -5,7 +5,7 @@ use super::citations::citations;
 use super::html::Html;
 use super::metrics::{Metrics, Row};
 use super::statement::{down, guarantee_rows, headline, model_rows, not_private, up};
-use super::{ClassResult, Guarantee, Report, Route, pictures};
+use super::{ClassResult, Guarantee, OfNodes, Report, Route, pictures};
 
 /// The page of a run: a function of its report and metrics alone, so that [`verify`](super::verify) can make it again.
 ///
@@ -25,6 +25,7 @@ pub fn page(report: &Report, metrics: &Metrics) -> String {
     let sections = [
         Html::section("The guarantee", [Html::pairs(texts(guarantee_rows(report)))]),
         guarantees(report),
+        report.nodes.as_ref().map_or_else(|| Html::from(""), nodes),
         Html::section("What was spent", [plots([pictures::epsilon(metrics, start, budget)])]),
         utility(report, metrics),
         not_private_box(report, metrics),
@@ -71,6 +72,22 @@ fn guarantees(report: &Report) -> Html {
     );
     let table = Html::table(&columns, report.privacy.guarantees.iter().map(row));
     Html::section("Three guarantees side by side", [note(&introduction), table])
+}
+
+/// The nodes: what they did, what they promise, what each has cost.
+fn nodes(nodes: &OfNodes) -> Html {
+    let promise: Vec<_> = nodes.promise_rows().map(|(label, value)| (label, Html::from(value))).collect();
+    let (columns, rows) = nodes.cost_table();
+    let rows = rows.into_iter().map(|cells| cells.into_iter().map(number).collect());
+    let parts = [
+        Html::pairs(texts(nodes.rows())),
+        Html::plain("h3", ["What the nodes promise".into()]),
+        Html::pairs(promise),
+        Html::plain("h3", ["What each node has cost".into()]),
+        note("Since its process was last started. Times are not private: they can tell something about a node's data."),
+        Html::table(&columns, rows),
+    ];
+    Html::section("The nodes", parts)
 }
 
 fn utility(report: &Report, metrics: &Metrics) -> Html {

@@ -85,7 +85,7 @@ impl Checks {
             format!("the ledger holds the plan's events of {} steps", privacy.steps),
             "the ledger does not hold what the plan and the steps done say",
         )?;
-        let recomputed = Privacy::new(plan, ledger, privacy.key)?;
+        let recomputed = Privacy::new(plan, ledger, privacy.key, run.report.nodes.as_ref())?;
         let (stated, now) = (privacy.epsilon, recomputed.epsilon);
         self.check(
             same(stated, now),

@@ -70,6 +70,8 @@ fn desk() -> tempfile::TempDir {
     std::fs::create_dir(desk.path().join("model")).unwrap();
     let play = "to be or not to be\n".repeat(100);
     for (name, text) in [
+        ("people-0.csv", people.clone()),
+        ("people-1.csv", people.clone()),
         ("people.csv", people),
         ("a9a", sparse.clone()),
         ("a9a.t", sparse),
