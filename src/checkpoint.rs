@@ -54,6 +54,8 @@ struct State {
 struct Standing {
     /// Algorithm, partition and whatever else messages depend on: under the same noise others would tell what it hides.
     setting: serde_json::Value,
+    /// Which records and peers nodes have: a hash, which follows from private data.
+    places: String,
     state: distributed::State,
     answers: Vec<u32>,
     own_key: String,
@@ -64,6 +66,8 @@ struct Standing {
 pub(crate) struct OfNodes {
     /// Whatever messages depend on beside plan, data and keys.
     pub(crate) setting: serde_json::Value,
+    /// Which records and peers nodes have.
+    pub(crate) places: String,
     /// What the algorithm remembers.
     pub(crate) state: distributed::State,
     /// How many gradients each node was asked for.
@@ -135,15 +139,21 @@ impl Checkpoint {
         nodes: OfNodes,
         notes: serde_json::Value,
     ) -> Result<Self> {
-        let OfNodes { setting, mut state, answers, own } = nodes;
+        let OfNodes { setting, places, mut state, answers, own } = nodes;
         let mut tensors = HashMap::new();
         for (name, vectors) in std::mem::take(&mut state.vectors) {
             for (place, vector) in vectors.iter().enumerate() {
                 tensors.insert(format!("{OF_NODES}{name}.{place}"), Tensor::new(vector.as_slice(), &Device::Cpu)?);
             }
         }
-        let nodes =
-            Standing { setting, state, answers, own_key: hexadecimal(own.secret()), own_key_origin: own.origin() };
+        let nodes = Standing {
+            setting,
+            places,
+            state,
+            answers,
+            own_key: hexadecimal(own.secret()),
+            own_key_origin: own.origin(),
+        };
         let state = State {
             format: FORMAT,
             plan: plan.clone(),
@@ -177,7 +187,8 @@ impl Checkpoint {
             state.vectors.entry(name).or_default().push(tensor.to_vec1::<f64>()?);
         }
         let own = self.key_of(&standing.own_key, standing.own_key_origin)?;
-        Ok(Some(OfNodes { setting: standing.setting.clone(), state, answers: standing.answers.clone(), own }))
+        let (setting, places) = (standing.setting.clone(), standing.places.clone());
+        Ok(Some(OfNodes { setting, places, state, answers: standing.answers.clone(), own }))
     }
 
     /// Writes the file, for its owner alone, in place of an older one.

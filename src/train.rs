@@ -419,6 +419,14 @@ impl<'a> Trainer<'a> {
         self.shards.as_mut().map_or(Ok(None), Shards::costs)
     }
 
+    /// Waits, in a run of many processes, until that of node 0 has come here.
+    ///
+    /// # Errors
+    /// When another node is gone.
+    pub fn wait(&mut self) -> Result<()> {
+        self.shards.as_mut().map_or(Ok(()), Shards::wait)
+    }
+
     fn fingerprint(&self) -> Result<&Fingerprint> {
         if let Some(known) = self.fingerprint.get() {
             return Ok(known);

@@ -328,6 +328,11 @@ impl NodesArgs {
         self.algorithm.is_some_and(|name| name != AlgorithmName::DpSgd)
     }
 
+    /// Whether it is said what is clipped.
+    pub(super) fn says_what_is_clipped(&self) -> bool {
+        self.clipped.is_some()
+    }
+
     /// Whether it is said whom nodes trust.
     pub(super) fn trusts(&self) -> bool {
         self.trust.is_some()
@@ -412,6 +417,10 @@ impl NodesArgs {
             A::ClipGd => (Method::ClipGd { step, radius: radius()? }, &["message-clip"]),
             A::Clip21 => {
                 let visibility = self.memory.map_or(Visibility::Hidden, Visibility::from);
+                if visibility == Visibility::Public && self.unit != UnitName::Client {
+                    let allowed = "hidden, where messages carry no noise of their own; or --unit client beside it";
+                    return Err(Error::value("--memory", "public", allowed));
+                }
                 let participants = self.participants;
                 let method = Method::Clip21 { step, radius: radius()?, visibility, participants };
                 (method, &["message-clip", "memory", "participants"])

@@ -3,7 +3,7 @@
 use crate::data::Schema;
 use crate::ledger_file::{Entry, LedgerFile, State};
 use crate::nn::Parameters;
-use crate::plan::{Others, Past, Plan};
+use crate::plan::{Others, Past, Plan, Unit};
 use crate::recipe::Recipe;
 use crate::report::{FinishedRun, Privacy};
 use crate::seed::{Key, Origin};
@@ -90,7 +90,8 @@ impl Before {
             })
         });
         let keys = self.model.as_ref().map(|run| keys(&run.report.privacy));
-        Ok(Past { model, keys, others: others.transpose()? })
+        let apart = self.model.as_ref().is_some_and(|run| run.report.is_apart());
+        Ok(Past { model, keys, apart, others: others.transpose()? })
     }
 
     /// The entries, wherever they are, of the runs that led to the model to start from, that of the last run last.
@@ -163,6 +164,13 @@ impl Before {
 /// What the model of a finished run has cost.
 fn cost(run: &FinishedRun, relation: Relation) -> Result<Event> {
     let plan = &run.report.plan;
+    if plan.draft().unit == Unit::Client {
+        let reason = format!(
+            "{} states its cost for clients, who may have had other records than those of this run: nothing can be added to it",
+            run.name
+        );
+        return Err(Error::Refused { reason });
+    }
     if plan.draft().relation != relation {
         let reason = format!(
             "{} states its cost under {:?}, and costs under {relation:?} cannot be added to it; use --relation as there",

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 ///
 /// # Errors
 /// When a process has others; all processes hear of it, so that nobody waits for one that was refused.
-pub(super) fn same(transport: &mut dyn Transport, parts: &[&[u8]]) -> Result<()> {
+pub(crate) fn same(transport: &mut dyn Transport, parts: &[&[u8]]) -> Result<()> {
     let mut own = Sha256::new();
     for part in parts {
         own.update((part.len() as u64).to_le_bytes());
@@ -28,7 +28,8 @@ pub(super) fn same(transport: &mut dyn Transport, parts: &[&[u8]]) -> Result<()>
         return Ok(());
     }
     let node = String::from_utf8_lossy(&other);
-    let reason = format!("node {node} has another plan, key or shards than node 0; start all with the same flags");
+    let reason =
+        format!("node {node} has other flags, another plan, key or records than node 0; start all with the same flags");
     Err(Error::Refused { reason })
 }
 
@@ -46,7 +47,11 @@ pub(super) fn wish(transport: &mut dyn Transport, own: Wish) -> Result<Wish> {
     let said = transport.broadcast(first.then(|| Message::from(byte)))?;
     match *said {
         [0] => Ok(Wish::Continue),
-        [1] => Ok(Wish::Pause),
+        [1] => {
+            // Nobody is more than one pause behind node 0: of the last two checkpoints all have one in common.
+            transport.collect(vec![Message::from([]); transport.hosted().len()])?;
+            Ok(Wish::Pause)
+        }
         [2] => Ok(Wish::Stop),
         _ => Err(Error::value("wish of node 0", format!("{said:?}"), "0, 1 or 2")),
     }

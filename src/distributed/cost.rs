@@ -13,10 +13,10 @@ pub struct NodeCost {
     pub sent_bytes: u64,
     /// Bytes received from other nodes.
     pub received_bytes: u64,
-    /// Seconds of computing.
-    pub computing_seconds: f64,
-    /// Seconds of waiting for others, and of moving bytes.
-    pub waiting_seconds: f64,
+    /// Seconds of computing; not told by nodes that trust nobody.
+    pub computing_seconds: Option<f64>,
+    /// Seconds of waiting for others, and of moving bytes; likewise.
+    pub waiting_seconds: Option<f64>,
 }
 
 impl NodeCost {
@@ -25,9 +25,14 @@ impl NodeCost {
         Self {
             sent_bytes: traffic.sent,
             received_bytes: traffic.received,
-            computing_seconds: times.computing.as_secs_f64(),
-            waiting_seconds: (traffic.waiting + times.waiting).as_secs_f64(),
+            computing_seconds: Some(times.computing.as_secs_f64()),
+            waiting_seconds: Some((traffic.waiting + times.waiting).as_secs_f64()),
         }
+    }
+
+    /// Bytes alone.
+    pub(super) fn without_times(self) -> Self {
+        Self { computing_seconds: None, waiting_seconds: None, ..self }
     }
 }
 

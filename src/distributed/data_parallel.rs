@@ -78,6 +78,11 @@ impl<'a> Shards<'a> {
         agreement::wish(self.transport, own)
     }
 
+    /// Waits until the process of node 0 has come here.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        agreement::from_first(self.transport, || Ok(()))
+    }
+
     /// What each node has moved and how long it took, of all nodes, in the process that hosts node 0.
     pub(crate) fn costs(&mut self) -> Result<Option<Vec<NodeCost>>> {
         let own: Vec<NodeCost> = self

@@ -393,6 +393,10 @@ impl Site<'_> {
         if expected > nodes as f64 {
             return Err(Error::value("participants", participants, format!("1 to the number of nodes, {nodes}")));
         }
+        if expected >= nodes as f64 {
+            // A coin that always falls on one side hides nothing.
+            return Ok(Participation::everybody());
+        }
         let rate = SamplingRate::new(expected / nodes as f64)?;
         Ok(Participation::coins(rate, self.shared.derived("participation")))
     }

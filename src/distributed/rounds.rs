@@ -2,23 +2,27 @@
 
 use super::algorithm::Algorithm;
 use super::cost::NodeCost;
+use super::guarantee::Promise;
 use super::method::{Method, Site};
+use super::topology::Topology;
 use super::transport::Transport;
 use super::uplink::Trust;
 use super::wire::Width;
 use super::{Network, Nodes, Oracle, PrivateNetwork, RecordNoise, point_of, set_point};
-use crate::checkpoint::{Checkpoint, Fingerprint, OfNodes};
+use crate::checkpoint::{Checkpoint, Fingerprint, OfNodes, hexadecimal};
 use crate::clip::ClipNorm;
 use crate::data::Dataset;
 use crate::journal::is_entry;
 use crate::model::{Architecture, Classifier};
 use crate::nn::Parameters;
-use crate::plan::{Plan, Unit};
+use crate::noise::NoiseRule;
+use crate::plan::{Plan, Schedules, Unit};
 use crate::seed::Key;
 use crate::train::{Progress, Training, Wish};
 use crate::{Error, Result};
 use dp_accountant::{Event, Ledger, SamplingRate};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::num::NonZeroUsize;
 
 /// What the messages of a run follow from, beside its plan, its data and its keys. Two runs with the same keys and another setting would
@@ -34,7 +38,7 @@ pub struct Setting {
     pub trust: Trust,
     /// How numbers are written.
     pub width: Width,
-    /// The model.
+    /// The model that all nodes learn.
     pub model: Architecture,
     /// Records that all nodes together answer with, without noise of their own; all of them if absent.
     pub minibatch: Option<NonZeroUsize>,
@@ -47,7 +51,7 @@ pub struct Grounds<'a> {
     pub shared: &'a Key,
     /// The secret of this process alone, where nodes trust nobody; otherwise that of all.
     pub own: &'a Key,
-    /// All records, or where processes read their own alone those of the hosted nodes.
+    /// All records.
     pub data: &'a Dataset,
     /// The rows of each node, of all nodes.
     pub shards: &'a [Vec<usize>],
@@ -86,7 +90,7 @@ impl<'a> Rounds<'a> {
     /// rounds and has no other use for it.
     ///
     /// # Errors
-    /// When there is not a shard for every node, the plan is of other records or clients, the algorithm or a model refuses the setting,
+    /// When there is not a shard for every node, a record is in two, the plan is of other records or clients, the algorithm or a model refuses the setting,
     /// not one round fits the budget, or processes have different plans, keys or settings.
     pub fn new(
         plan: &'a Plan,
@@ -98,6 +102,16 @@ impl<'a> Rounds<'a> {
         let (nodes, draft) = (transport.nodes(), plan.draft());
         if grounds.shards.len() != nodes {
             return Err(Error::value("shards", grounds.shards.len(), format!("one for each of {nodes} nodes")));
+        }
+        disjoint(grounds)?;
+        if private {
+            Promise::of_run(plan, &setting)?;
+        }
+        let plain = draft.noise == NoiseRule::Independent && draft.schedules == Schedules::default();
+        if !plain || draft.perturbation.is_some() || draft.clipping.adaptive().is_some() {
+            let reason = "algorithms of nodes add independent noise of one size to what is clipped in one way; leave schedules, correlated \
+                          noise, perturbation and adaptive clipping out, or share the steps of one machine";
+            return Err(Error::Refused { reason: reason.into() });
         }
         let units = match draft.unit {
             Unit::Record => grounds.shards.iter().map(Vec::len).sum(),
@@ -160,8 +174,35 @@ impl<'a> Rounds<'a> {
         let own = serde_json::to_vec(&(self.plan, &self.setting, self.private))
             .map_err(|error| Error::value("plan", error, "finite numbers"))?;
         let key = self.grounds.shared.derived("agreement");
-        let sizes: Vec<u8> = self.grounds.shards.iter().flat_map(|rows| (rows.len() as u64).to_le_bytes()).collect();
-        super::agreement::same(self.transport, &[&own, key.secret(), &sizes])
+        let places = self.places()?;
+        super::agreement::same(self.transport, &[&own, key.secret(), places.as_bytes()])
+    }
+
+    /// Which rows each node has, who talks to whom, and in what pieces gradients are summed, as a hash under the key: sums that would be
+    /// others are told from it, and nothing else.
+    fn places(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(self.grounds.shared.derived("places").secret());
+        for rows in self.grounds.shards {
+            hash.update((rows.len() as u64).to_le_bytes());
+            rows.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
+        }
+        if let Some(words) = self.setting.method.topology() {
+            let nodes = self.setting.nodes;
+            let mixing = words.parse::<Topology>()?.mixing(nodes, self.grounds.shared)?;
+            let weights = (0..nodes).flat_map(|i| (0..nodes).map(move |j| (i, j)));
+            weights.for_each(|(i, j)| hash.update(mixing.weight(i, j).to_le_bytes()));
+        }
+        hash.update((self.grounds.physical_batch.get() as u64).to_le_bytes());
+        Ok(hexadecimal(&hash.finalize()))
+    }
+
+    /// Waits until the process of node 0 has come here.
+    ///
+    /// # Errors
+    /// That of the transport.
+    pub fn wait(&mut self) -> Result<()> {
+        super::agreement::from_first(self.transport, || Ok(()))
     }
 
     /// Rounds until the run is done, the budget is spent, or node 0 wishes to stop. `watch` sees the parameters at the mean of all nodes'
@@ -238,8 +279,24 @@ impl<'a> Rounds<'a> {
             .zip(self.nodes.times())
             .map(|(traffic, times)| NodeCost::new(traffic, times))
             .collect();
+        // Times tell something of a node's data, and nodes that trust nobody do not tell them.
+        let alone = self.setting.trust == Trust::Local && self.transport.hosted().len() < self.transport.nodes();
+        let own: Vec<NodeCost> = own.into_iter().map(|cost| if alone { cost.without_times() } else { cost }).collect();
         super::cost::collected(self.transport, &own)
     }
+}
+
+/// Whether every record is at one node at most: at two it would cost what both have spent.
+fn disjoint(grounds: Grounds<'_>) -> Result<()> {
+    let mut seen = vec![false; grounds.data.len()];
+    for row in grounds.shards.iter().flatten() {
+        match seen.get_mut(*row) {
+            Some(seen @ false) => *seen = true,
+            Some(_) => return Err(Error::value("record", row, "in one shard, and not in two")),
+            None => return Err(Error::value("record", row, format!("below {}", grounds.data.len()))),
+        }
+    }
+    Ok(())
 }
 
 /// The oracle of a node.
@@ -314,6 +371,7 @@ impl Training for Rounds<'_> {
         }
         let setting = serde_json::to_value(&self.setting);
         let nodes = OfNodes {
+            places: self.places()?,
             setting: setting.map_err(|error| Error::value("setting", error, "finite numbers"))?,
             state: self.algorithm.state(),
             answers: self.nodes.answers(),
@@ -335,8 +393,11 @@ impl Training for Rounds<'_> {
         if !checkpoint.is_of(&self.fingerprint) {
             return refused("for other records");
         }
-        if serde_json::from_value::<Setting>(nodes.setting).ok().as_ref() != Some(&self.setting) {
-            return refused("for another algorithm or other nodes");
+        let same = serde_json::from_value::<Setting>(nodes.setting).ok().as_ref() == Some(&self.setting);
+        if !same || nodes.places != self.places()? {
+            return refused(
+                "for another algorithm, for nodes with other records or peers, or with another --physical-batch",
+            );
         }
         let steps = self.steps_after(checkpoint.step())?;
         let spent = self.plan.event_of(steps)?;

@@ -15,6 +15,9 @@ pub struct Past {
     /// Their noise protects the new model too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Origin>,
+    /// Whether that was released by nodes each for itself, behind whose noises the records of one person may be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
     /// What other models have cost, where they share a budget with this one.
     pub others: Option<Others>,
 }
@@ -37,7 +40,7 @@ pub struct Others {
 
 impl Default for Past {
     fn default() -> Self {
-        Self { model: Event::nothing(), keys: None, others: None }
+        Self { model: Event::nothing(), keys: None, apart: false, others: None }
     }
 }
 

@@ -38,6 +38,12 @@ pub(super) fn with_consequences(report: &Report) -> Vec<Assumption> {
     report.assumptions.iter().map(find).collect()
 }
 
+/// The first assumption of the run, apart from the reading of its data, that its report does not state.
+pub(super) fn missing(report: &Report) -> Option<String> {
+    let own = of_run(&report.privacy, report.nodes.as_ref(), &report.model, &report.utility);
+    own.into_iter().map(|assumption| assumption.text).find(|text| !report.assumptions.contains(text))
+}
+
 /// Of what the reading of the data declared or found.
 const OF_DATA: &str = "Whatever was found in the data rather than declared is not covered by the guarantee, and a declaration that was made \
                        by looking at the data is not either.";
@@ -45,7 +51,7 @@ const OF_DATA: &str = "Whatever was found in the data rather than declared is no
 /// What is assumed apart from the reading of the data.
 fn of_run(privacy: &Privacy, nodes: Option<&OfNodes>, model: &ModelFile, utility: &Utility) -> Vec<Assumption> {
     let mut list = if privacy.unit == Unit::Client { of_clients(privacy) } else { of_records(privacy) };
-    list.extend(nodes.into_iter().flat_map(of_nodes));
+    list.extend(nodes.into_iter().flat_map(|nodes| of_nodes(nodes, privacy.key)));
     list.push(of_keys(privacy));
     list.extend(of_clipping(privacy));
     list.push(assume(
@@ -110,7 +116,7 @@ fn of_choices() -> Assumption {
 }
 
 /// What nodes keep to themselves, and whom they trust.
-fn of_nodes(nodes: &OfNodes) -> Vec<Assumption> {
+fn of_nodes(nodes: &OfNodes, key: Origin) -> Vec<Assumption> {
     let Some(setting) = &nodes.setting else {
         return vec![assume(
             "The nodes trust each other, and whoever sees the messages between them is trusted: all have the key, and sums of gradients \
@@ -127,13 +133,28 @@ fn of_nodes(nodes: &OfNodes) -> Vec<Assumption> {
         "Memories, momenta, messages before their noise and checkpoints stay at their nodes.",
         "They were computed from private data without noise: whoever sees them is told more than the epsilon allows.",
     ));
-    if setting.trust == Trust::Local && nodes.transport != "mpi" {
-        list.push(assume(
+    list.push(match (setting.trust, nodes.transport.as_str(), key) {
+        (Trust::Central, ..) => assume(
+            "All nodes have the key of the noise, and read parts of each other's messages before it: they trust each other, and whoever \
+             runs them.",
+            "Whoever has the key, or reads the messages, sees what the noise hides.",
+        ),
+        (Trust::Local, "mpi", Origin::OperatingSystem) => assume(
+            "Every process drew the key of its own noise and told it to nobody; every process was able to read the records of all nodes, and \
+             used those of its own.",
+            "A process that keeps records of other nodes needs no message to know them.",
+        ),
+        (Trust::Local, "mpi", Origin::Seed) => assume(
+            "All processes were given one seed, from which the noise of every node follows: that nodes trust nobody is what was simulated, \
+             and holds without a seed.",
+            "Whoever has the seed can take off the noise of every node.",
+        ),
+        (Trust::Local, ..) => assume(
             "All nodes were in one process, which drew the noise of all: that nodes trust nobody is what was simulated, and holds where \
              each has a process of its own.",
             "Whoever has the key of the process can take off the noise of every node.",
-        ));
-    }
+        ),
+    });
     list
 }
 
@@ -189,11 +210,11 @@ fn of_clipping(privacy: &Privacy) -> Vec<Assumption> {
 
 /// That a delta is small for so many records.
 fn of_delta(privacy: &Privacy) -> Option<Assumption> {
-    let one_in = 1.0 / privacy.records as f64;
+    let (unit, one_in) = (privacy.unit.name(), 1.0 / privacy.records as f64);
     (privacy.delta.get() * privacy.records as f64 >= 1.0).then(|| {
         assume(
             format!(
-                "WARNING: delta is {}, not below 1 / records = {one_in:.1e}: a mechanism that publishes a record outright could have \
+                "WARNING: delta is {}, not below 1 / {unit}s = {one_in:.1e}: a mechanism that publishes a {unit} outright could have \
                  this delta.",
                 privacy.delta,
             ),

@@ -145,7 +145,7 @@ impl Guarantee {
             }
             (Unit::Client, true) => {
                 "Protects each client, with all its data, from whoever sees what the nodes release and knows the data of all other \
-                 clients, the plan and the program, but not who took part in which round."
+                 clients, the plan and the program."
                     .into()
             }
             (Unit::Record, false) => format!(

@@ -343,7 +343,7 @@ impl Privacy {
             generator: "ChaCha20".into(),
             key,
             started_from_key: past.keys,
-            guarantees: guarantees(plan, &event, bound, nodes.is_some_and(OfNodes::release_apart))?,
+            guarantees: guarantees(plan, &event, bound, past.apart || nodes.is_some_and(OfNodes::release_apart))?,
         })
     }
 
@@ -401,6 +401,12 @@ impl Report {
         };
         let files = Some(Files::of(&report, &found.journal.metrics()));
         Ok(Self { files, ..report })
+    }
+
+    /// Whether nodes released each for itself, in this run or one that it started from.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_apart(&self) -> bool {
+        self.plan.draft().past.apart || self.nodes.as_ref().is_some_and(OfNodes::release_apart)
     }
 
     /// Whether this version wrote it, and would write the same words again.

@@ -1,12 +1,14 @@
 //! What is reported of the nodes of a run.
 
+use super::Privacy;
 use super::statement::Rows;
 use crate::Result;
 use crate::distributed::Setting;
 use crate::distributed::cost::NodeCost;
 use crate::distributed::guarantee::Promise;
-use crate::plan::Plan;
+use crate::plan::{Plan, Unit};
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 
 /// Where a run was, and what its nodes did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,38 @@ impl OfNodes {
         self.setting.as_ref().is_some_and(per_node)
     }
 
+    /// How many nodes took part in a round on average, where it was not all of them.
+    pub(super) fn participants(&self) -> Option<NonZeroU32> {
+        let some = self.setting.as_ref()?.method.participants()?;
+        (some.get() as usize).lt(&self.records.len()).then_some(some)
+    }
+
+    /// What is said of the nodes that plan and steps do not bear out, if anything is.
+    pub(super) fn contradiction(&self, plan: &Plan, privacy: &Privacy) -> Option<&'static str> {
+        let (draft, nodes) = (plan.draft(), self.records.len());
+        let records: usize = self.records.iter().sum();
+        let Some(setting) = &self.setting else {
+            let wrong = [
+                (draft.unit != Unit::Record, "nodes that share the steps of one machine protect records"),
+                (records != draft.records, "the nodes have not the records of the plan"),
+                (u64::from(self.rounds) != privacy.steps, "the steps of the nodes are not those of the ledger"),
+            ];
+            return wrong.into_iter().find(|(wrong, _)| *wrong).map(|(_, why)| why);
+        };
+        let (units, releases) = match draft.unit {
+            Unit::Record => (records, setting.method.answers(self.rounds)),
+            Unit::Client => (nodes, u64::from(self.rounds)),
+        };
+        let clipped = draft.unit == Unit::Record || setting.method.radius() == Some(draft.clip_norm);
+        let wrong = [
+            (setting.nodes != nodes, "the algorithm was for another number of nodes"),
+            (units != draft.records, "the nodes have not the records, or are not the clients, of the plan"),
+            (releases != privacy.steps, "the rounds of the nodes do not make the releases of the ledger"),
+            (!clipped, "messages are not clipped to the length that the plan says"),
+        ];
+        wrong.into_iter().find(|(wrong, _)| *wrong).map(|(_, why)| why)
+    }
+
     /// The nodes, what they did and what they moved: labels and values.
     pub(super) fn rows(&self) -> Rows {
         let nodes = self.records.len();
@@ -83,7 +117,7 @@ impl OfNodes {
     pub(super) fn cost_table(&self) -> ([&'static str; 6], Vec<[String; 6]>) {
         let columns = ["node", "records", "bytes sent", "bytes received", "seconds of computing", "seconds of waiting"];
         let row = |(node, (records, cost)): (usize, (&usize, &NodeCost))| {
-            let seconds = |seconds: f64| format!("{seconds:.3}");
+            let seconds = |seconds: Option<f64>| seconds.map_or_else(|| "not told".into(), |s| format!("{s:.3}"));
             [
                 node.to_string(),
                 records.to_string(),

@@ -1,6 +1,6 @@
 //! The statement: the report, for a person.
 
-use super::{Privacy, Report};
+use super::{OfNodes, Privacy, Report};
 use crate::noise::NoiseRule;
 use crate::plan::Unit;
 use crate::seed::Origin;
@@ -75,7 +75,10 @@ fn sampling_rows(report: &Report) -> Rows {
     if p.unit == Unit::Client {
         let taking_part = match p.sampling_rate.filter(|rate| *rate < 1.0) {
             Some(rate) => format!("Poisson, rate {} of {} clients", round(rate), p.records),
-            None => format!("none: all {} clients in every round", p.records),
+            None => match report.nodes.as_ref().and_then(OfNodes::participants) {
+                Some(some) => format!("{some} of {} clients in a round on average, which is not counted", p.records),
+                None => format!("none: all {} clients in every round", p.records),
+            },
         };
         line("sampler", taking_part);
         line("clipping", format!("what a client sends in a round, to length t = {}", p.clip_norm));
@@ -161,7 +164,10 @@ pub(super) fn not_private(report: &Report) -> Vec<String> {
         "the checkpoint, if one was kept: it holds the key".into(),
     ];
     if report.nodes.is_some() {
-        list.push("seconds of computing and waiting of the nodes in report.json".into());
+        list.push("seconds of computing and waiting of the nodes in report.json and report.html".into());
+    }
+    if report.nodes.as_ref().is_some_and(|nodes| nodes.transport == "mpi" && nodes.setting.is_some()) {
+        list.push("of the clipped fraction and the like, which are here those of node 0 alone".into());
     }
     if report.utility.test_accuracy.is_some() {
         list.push("the test accuracy and loss, with respect to the test records".into());

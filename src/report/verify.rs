@@ -2,6 +2,7 @@
 
 use super::directory::sha256;
 use super::{Files, FinishedRun, Guarantee, Interval, Joint, Privacy, Report};
+use crate::plan::Unit;
 use crate::{Error, Place, Result};
 use candle_core::{DType, Device};
 use serde::Serialize;
@@ -50,6 +51,7 @@ impl FinishedRun {
         checks.spent_before(privacy, &recomputed)?;
         checks.parameters(&run.report, recomputed)?;
         checks.nodes(&run.report)?;
+        checks.assumptions(&run.report)?;
         checks.budget(&run)?;
         checks.model(&run)?;
         checks.files(&run)?;
@@ -139,13 +141,33 @@ impl Checks {
 
     /// What the nodes promise follows from plan and setting, and its cost is the plan's.
     fn nodes(&mut self, report: &Report) -> Result<()> {
-        let Some(nodes) = &report.nodes else { return Ok(()) };
+        let Some(nodes) = &report.nodes else {
+            let clients = report.plan.draft().unit == Unit::Client;
+            return if clients {
+                Err(unverified("the plan is of clients, and the report has no nodes"))
+            } else {
+                Ok(())
+            };
+        };
+        if let Some(why) = nodes.contradiction(&report.plan, &report.privacy) {
+            return Err(unverified(why));
+        }
         let now = nodes.clone().promising(&report.plan)?;
         // The words of another version are its own.
         self.check(
             now.promise == nodes.promise || !report.is_of_this_version(),
             format!("what the {} nodes promise follows from plan and algorithm", nodes.records.len()),
             "what the nodes promise does not follow from plan and algorithm",
+        )
+    }
+
+    /// Whatever is assumed is what plan, nodes and model call for.
+    fn assumptions(&mut self, report: &Report) -> Result<()> {
+        let missing = super::assumptions::missing(report);
+        self.check(
+            missing.is_none() || !report.is_of_this_version(),
+            "nothing is left out of what the guarantee rests on",
+            format!("the report leaves out what its guarantee rests on: {}", missing.unwrap_or_default()),
         )
     }
 
@@ -211,6 +233,10 @@ impl Checks {
         }
         Ok(())
     }
+}
+
+fn unverified(reason: &str) -> Error {
+    Error::Unverified { reason: reason.into() }
 }
 
 /// Whether two intervals are the same but for rounding.

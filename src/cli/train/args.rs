@@ -8,7 +8,7 @@ use crate::cli::noise::NoiseArgs;
 use crate::cli::optimizer::OptimizerArgs;
 use crate::cli::past::PastArgs;
 use crate::cli::schedules::ScheduleArgs;
-use crate::clip::{ClipNorm, Perturbation};
+use crate::clip::{ClipNorm, ClipRule, Perturbation};
 use crate::data::{Dataset, Domain, Target};
 use crate::distributed::Setting;
 use crate::distributed::guarantee::{self, Promise};
@@ -193,6 +193,7 @@ impl Args {
             ("--out", self.out.is_some()),
             ("--relation", self.relation.is_some()),
             ("--trust", self.nodes.trusts()),
+            ("--clipped", self.nodes.says_what_is_clipped()),
         ];
         let given = given.into_iter().chain(self.past.given());
         match given.into_iter().find(|(_, given)| *given && self.nodes.unit().is_none()) {
@@ -286,8 +287,13 @@ impl Args {
         let Some(method) = self.nodes.method(step)? else { return Err(only_dp_sgd("--algorithm")) };
         let trust = self.nodes.trust()?;
         // Of clients and in studies a batch is no part of a guarantee: without --batch-size nodes answer with all they have.
-        let private_records = self.nodes.unit() == Some(Unit::Record);
-        let minibatch = if private_records { None } else { self.batch_size.and_then(NonZeroUsize::new) };
+        let private_records = self.nodes.unit() == Some(Unit::Record) && !self.without_privacy();
+        let minibatch = match self.nodes.unit() {
+            Some(Unit::Record) if private_records => None,
+            // The twin of a private run has batches as large.
+            Some(Unit::Record) => NonZeroUsize::new(expected_batch),
+            _ => self.batch_size.and_then(NonZeroUsize::new),
+        };
         let batch = if private_records { expected_batch } else { minibatch.map_or(data.len(), NonZeroUsize::get) };
         let rounds = match self.steps {
             Some(rounds) => rounds,
@@ -317,6 +323,7 @@ impl Args {
             ("correlated noise", noise != NoiseRule::Independent),
             ("a noise or clip schedule", schedules != Schedules::default()),
             ("--symmetry", self.symmetry.is_some()),
+            ("--device", self.device != DeviceArg::Cpu),
         ];
         if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
             return Err(only_dp_sgd(flag));
@@ -334,10 +341,7 @@ impl Args {
                 (data.len(), expected_batch, clip_norm, answers(rounds)?)
             }
             (Some(Unit::Client), Clipped::Messages) => {
-                if self.clip_norm.is_some() {
-                    let allowed = "nothing for the unit client, whose messages are clipped to --message-clip";
-                    return Err(Error::value("--clip-norm", "given", allowed));
-                }
+                self.check_clients(&past, &clipping, setting)?;
                 let central = setting.trust == Trust::Central;
                 let participants = setting.method.participants().filter(|_| central);
                 let taking_part = participants.map_or(setting.nodes, |some| some.get() as usize);
@@ -355,6 +359,26 @@ impl Args {
             accountant: self.accountant.clone(),
             ..Draft::new(records, expected_batch, steps, clip_norm, Delta::new(self.delta)?)
         })
+    }
+
+    /// Refuses what says nothing of clients, or what is counted of records.
+    fn check_clients(&self, past: &Past, clipping: &ClipRule, setting: &Setting) -> Result<()> {
+        let given = [("--clip-norm", self.clip_norm.is_some()), ("--clipping", *clipping != ClipRule::Flat)];
+        if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
+            let allowed = "nothing for the unit client, whose messages are clipped to --message-clip";
+            return Err(Error::value(flag, "given", allowed));
+        }
+        if !past.is_none() {
+            let reason = "--ledger and --extend count what records have spent, and a client may have other records in every run; leave them \
+                          out, or take the unit record";
+            return Err(Error::Refused { reason: reason.into() });
+        }
+        match setting.method.participants().filter(|some| some.get() as usize > setting.nodes) {
+            None => Ok(()),
+            Some(some) => {
+                Err(Error::value("--participants", some, format!("1 to the number of nodes, {}", setting.nodes)))
+            }
+        }
     }
 
     fn epsilon(&self) -> Result<Option<Epsilon>> {
@@ -399,7 +423,8 @@ pub(super) struct Outline {
 
 fn only_dp_sgd(what: &str) -> Error {
     let reason = format!(
-        "{what} belongs to dp-sgd: algorithms of nodes move their points themselves, with --learning-rate alone"
+        "{what} belongs to dp-sgd: other algorithms of nodes compute on the processor, clip and sample in one way and move their points \
+         themselves, with --learning-rate alone"
     );
     Error::Refused { reason }
 }

@@ -28,6 +28,14 @@ impl<'a> Course<'a> {
         }
     }
 
+    /// Waits until the process of node 0 has come here.
+    pub(super) fn wait(&mut self) -> Result<()> {
+        match self {
+            Self::Steps(trainer) => trainer.wait(),
+            Self::Rounds(rounds) => rounds.wait(),
+        }
+    }
+
     pub(super) fn symmetry(&self, examples: usize) -> Result<Symmetry> {
         match self {
             Self::Steps(trainer) => trainer.symmetry(examples),

@@ -100,10 +100,13 @@ fn on_nodes(
     }
     let costs = course.costs()?;
     if !place.leads() {
+        // Until the results are on the disk there is something to go on from.
+        course.wait()?;
         keeping.clear()?;
         return Ok(Ended::Done);
     }
     let report = conclude(course.run(), &prepared, &keeping, &journal, costs)?;
+    course.wait()?;
     match format {
         Format::Json => print(&report.to_json()?)?,
         Format::Text => print(&report::statement(&report))?,

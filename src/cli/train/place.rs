@@ -3,7 +3,7 @@
 use super::Args;
 use crate::checkpoint::Checkpoint;
 use crate::distributed::Transport;
-use crate::distributed::agreement::from_first;
+use crate::distributed::agreement::{from_first, same};
 use crate::report::RunDirectory;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -18,8 +18,13 @@ pub(super) struct Place {
 impl Place {
     /// Makes or opens the directory. In a run of many processes that of node 0 is `--out`; where every node remembers something of its
     /// own, the others have one below it on their own machine.
-    pub(super) fn new(args: &Args, transport: Option<&mut (dyn Transport + 'static)>) -> Result<Self> {
+    pub(super) fn new(args: &Args, mut transport: Option<&mut (dyn Transport + 'static)>) -> Result<Self> {
         let first = transport.as_ref().map_or(0, |transport| transport.hosted().start);
+        if let Some(transport) = transport.as_deref_mut() {
+            // Whoever is to resume and whoever is not would wait for each other.
+            let flags = [args.out.is_some(), args.resume, args.nodes.has_algorithm()].map(u8::from);
+            same(transport, &[&flags])?;
+        }
         let leads = first == 0;
         let Some(out) = &args.out else { return Ok(Self { directory: None, checkpoint: None, leads }) };
         let path = match (leads, args.nodes.has_algorithm()) {
