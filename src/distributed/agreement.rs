@@ -28,8 +28,9 @@ pub(crate) fn same(transport: &mut dyn Transport, parts: &[&[u8]]) -> Result<()>
         return Ok(());
     }
     let node = String::from_utf8_lossy(&other);
-    let reason =
-        format!("node {node} has other flags, another plan, key or records than node 0; start all with the same flags");
+    let reason = format!(
+        "node {node} has another plan, key or shards than node 0, or other flags; start all with the same ones"
+    );
     Err(Error::Refused { reason })
 }
 
