@@ -36,10 +36,13 @@ impl Width {
 
     /// Appends numbers, one after another, the least significant byte first.
     pub fn write(self, numbers: &[f64], bytes: &mut Vec<u8>) {
-        bytes.reserve(numbers.len() * self.bytes());
+        let (from, size) = (bytes.len(), self.bytes());
+        // Places of known length are filled several at a time.
+        bytes.resize(from + numbers.len() * size, 0);
+        let places = bytes[from..].chunks_exact_mut(size).zip(numbers);
         match self {
-            Self::F32 => numbers.iter().for_each(|number| bytes.extend((*number as f32).to_le_bytes())),
-            Self::F64 => numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes())),
+            Self::F32 => places.for_each(|(place, number)| place.copy_from_slice(&(*number as f32).to_le_bytes())),
+            Self::F64 => places.for_each(|(place, number)| place.copy_from_slice(&number.to_le_bytes())),
         }
     }
 

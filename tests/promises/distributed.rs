@@ -18,6 +18,7 @@ mod members;
 mod mpirun;
 mod network;
 mod norm_ec;
+mod real_data;
 mod sgd2m;
 mod topology;
 mod transport;
@@ -182,11 +183,16 @@ fn smoothness() -> f64 {
 
 /// The largest eigenvalue of X^T X, X `(records, 20)`.
 fn largest_eigenvalue(features: &[f64]) -> f64 {
-    let mut v: Vec<f64> = (0..20).map(|i| 1.0 + f64::from(i)).collect();
+    power_method(features, 20, 5000)
+}
+
+/// What so many iterations of the power method make of the largest eigenvalue of X^T X, X `(records, dim)`: never more.
+fn power_method(features: &[f64], dim: usize, iterations: usize) -> f64 {
+    let mut v: Vec<f64> = (0..dim).map(|i| 1.0 + i as f64).collect();
     let mut value = 0.0;
-    for _ in 0..5000 {
-        let mut next = vec![0.0; 20];
-        features.chunks_exact(20).for_each(|row| add(&mut next, dot(row, &v), row));
+    for _ in 0..iterations {
+        let mut next = vec![0.0; dim];
+        features.chunks_exact(dim).for_each(|row| add(&mut next, dot(row, &v), row));
         value = norm(&next) / norm(&v);
         v = scaled(1.0 / norm(&next), &next);
     }
