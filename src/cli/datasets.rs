@@ -113,13 +113,20 @@ pub(super) struct Datasets {
     pub(super) files: Option<Vec<usize>>,
 }
 
+impl Datasets {
+    /// How many records all nodes have to train on.
+    pub(super) fn records(&self) -> usize {
+        self.files.as_ref().map_or(self.train.len(), |files| files.iter().sum())
+    }
+}
+
 /// What stands in --data for the number of a node.
 const NODE: &str = "{node}";
 
 impl DataArgs {
     /// Reads the data, for so many nodes if there are any. `key` decides which records `--holdout` keeps out.
     pub(super) fn read(&self, key: &Key, nodes: Option<usize>) -> Result<Datasets> {
-        if self.data.contains(NODE) {
+        if self.is_of_nodes() {
             return self.of_nodes(nodes);
         }
         let (train, test, origin) = match self.data.as_str() {
@@ -158,15 +165,35 @@ impl DataArgs {
         }
     }
 
+    /// Whether each node has a file of its own.
+    pub(super) fn is_of_nodes(&self) -> bool {
+        self.data.contains(NODE)
+    }
+
+    /// Reads the file of one node alone, and for node 0 the test data.
+    pub(super) fn of_node(&self, node: usize) -> Result<Datasets> {
+        self.check_files()?;
+        let train = self.file(&self.data.replace(NODE, &node.to_string()))?;
+        let test = self.test_data.as_ref().filter(|_| node == 0);
+        let test_origin = test.map(|path| path.display().to_string());
+        let test = test.map(|path| data::read_like(path, self.test_labels.as_deref(), train.schema())).transpose()?;
+        Ok(Datasets { train, test, test_origin, files: None })
+    }
+
+    fn check_files(&self) -> Result<()> {
+        if self.holdout.is_some() || self.on_disk || self.labels.is_some() {
+            let allowed = "nothing beside a file for each node; give --test-data, and labels beside their images";
+            return Err(Error::value("--holdout, --on-disk or --labels", "given", allowed));
+        }
+        Ok(())
+    }
+
     /// Reads a file for each node, all as the first.
     fn of_nodes(&self, nodes: Option<usize>) -> Result<Datasets> {
         let Some(nodes) = nodes else {
             return Err(Error::value("--data", &self.data, "a name without {node}, or --nodes beside it"));
         };
-        if self.holdout.is_some() || self.on_disk || self.labels.is_some() {
-            let allowed = "nothing beside a file for each node; give --test-data, and labels beside their images";
-            return Err(Error::value("--holdout, --on-disk or --labels", "given", allowed));
-        }
+        self.check_files()?;
         let path = |node: usize| self.data.replace(NODE, &node.to_string());
         let first = self.file(&path(0))?;
         let mut all = vec![first];

@@ -358,7 +358,8 @@ impl NodesArgs {
         self.wire_width.map_or(Width::F32, Width::from)
     }
 
-    /// Which rows each node has, of a data set read from files with so many records, or from one.
+    /// Which rows each node has, of a data set read from files with so many records, or from one; where nodes are apart, each counts its
+    /// own from 0.
     ///
     /// # Errors
     /// When there are not as many files as nodes.
@@ -366,11 +367,13 @@ impl NodesArgs {
         &self,
         data: &Dataset,
         files: Option<&[usize]>,
+        apart: bool,
         nodes: usize,
         key: &Key,
     ) -> Result<Vec<Vec<usize>>> {
         match (self.partition, files) {
             (Dealt::By(partition), None) => partition.shards(data.labels(), nodes, key),
+            (Dealt::Files, Some(files)) if apart => Ok(files.iter().map(|records| (0..*records).collect()).collect()),
             (Dealt::Files, Some(files)) => {
                 let mut from = 0;
                 let rows = files.iter().map(|records| {

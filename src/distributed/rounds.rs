@@ -51,10 +51,12 @@ pub struct Grounds<'a> {
     pub shared: &'a Key,
     /// The secret of this process alone, where nodes trust nobody; otherwise that of all.
     pub own: &'a Key,
-    /// All records.
+    /// All records; where nodes are apart, those of the hosted node.
     pub data: &'a Dataset,
     /// The rows of each node, of all nodes.
     pub shards: &'a [Vec<usize>],
+    /// Whether each process has the records of its own node alone: every node's rows are counted from 0.
+    pub apart: bool,
     /// The model's parameters: where the run begins, and where it is put by it.
     pub parameters: &'a Parameters,
     /// Records in memory at a time.
@@ -103,7 +105,9 @@ impl<'a> Rounds<'a> {
         if grounds.shards.len() != nodes {
             return Err(Error::value("shards", grounds.shards.len(), format!("one for each of {nodes} nodes")));
         }
-        disjoint(grounds)?;
+        if !grounds.apart {
+            disjoint(grounds)?;
+        }
         if private {
             Promise::of_run(plan, &setting)?;
         }

@@ -139,6 +139,10 @@ fn of_nodes(nodes: &OfNodes, key: Origin) -> Vec<Assumption> {
              runs them.",
             "Whoever has the key, or reads the messages, sees what the noise hides.",
         ),
+        (Trust::Local, "mpi", Origin::OperatingSystem) if nodes.apart => assume(
+            "Every process drew the key of its own noise, read the records of its own node alone, and told neither to anybody.",
+            "Whoever has the key of a node can take off its noise.",
+        ),
         (Trust::Local, "mpi", Origin::OperatingSystem) => assume(
             "Every process drew the key of its own noise and told it to nobody; every process was able to read the records of all nodes, and \
              used those of its own.",

@@ -15,6 +15,9 @@ use std::num::NonZeroU32;
 pub struct OfNodes {
     /// How messages were moved.
     pub transport: String,
+    /// Whether each process read the records of its own node alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
     /// How records were dealt to nodes.
     pub partition: String,
     /// How many records each node had: public numbers.

@@ -202,18 +202,19 @@ impl Args {
         }
     }
 
-    /// What the run is to be on `nodes` nodes, if there are any beside this machine.
-    pub(super) fn outline(&self, data: &Dataset, past: Past, nodes: Option<usize>) -> Result<Outline> {
+    /// What the run is to be on `nodes` nodes, if there are any beside this machine, with `records` records in all; `data` are those
+    /// of this process.
+    pub(super) fn outline(&self, data: &Dataset, records: usize, past: Past, nodes: Option<usize>) -> Result<Outline> {
         let model = self.model.unwrap_or_else(|| Architecture::usual(&data.form()));
-        let defaults = Defaults::new(model, data.len());
+        let defaults = Defaults::new(model, records);
         let expected_batch = self.batch_size.unwrap_or(defaults.expected_batch);
         let (draft, optimizer, setting) = match nodes.filter(|_| self.nodes.has_algorithm()) {
-            Some(nodes) => self.rounds(data, past, nodes, (model, defaults, expected_batch))?,
+            Some(nodes) => self.rounds(records, past, nodes, (model, defaults, expected_batch))?,
             None => {
                 // Refuses flags that dp-sgd does not know.
                 self.nodes.method(0.0)?;
                 let optimizer = self.optimizer.config(defaults.optimizer, self.without_privacy())?;
-                (self.steps_of_one_machine(data, past, defaults, expected_batch)?, optimizer, None)
+                (self.steps_of_one_machine(records, past, defaults, expected_batch)?, optimizer, None)
             }
         };
         let plan = match self.noise_multiplier {
@@ -237,7 +238,7 @@ impl Args {
 
     fn steps_of_one_machine(
         &self,
-        data: &Dataset,
+        records: usize,
         past: Past,
         defaults: Defaults,
         expected_batch: usize,
@@ -251,7 +252,7 @@ impl Args {
         Ok(Draft {
             unit: Unit::Record,
             relation: self.relation()?,
-            records: data.len(),
+            records,
             expected_batch,
             clip_norm: ClipNorm::new(self.clip_norm.unwrap_or(defaults.clip_norm))?,
             perturbation: self.perturbation.map(Perturbation::new).transpose()?,
@@ -259,7 +260,7 @@ impl Args {
             noise,
             schedules: self.schedules.read()?,
             past,
-            steps: self.steps(noise, data.len(), expected_batch, defaults.epochs)?,
+            steps: self.steps(noise, records, expected_batch, defaults.epochs)?,
             delta: Delta::new(self.delta)?,
             budget: self.epsilon()?,
             accountant: self.accountant.clone(),
@@ -269,7 +270,7 @@ impl Args {
     /// The plan, but for its noise, of an algorithm of nodes: its steps are answers of a node, or rounds for the unit client.
     fn rounds(
         &self,
-        data: &Dataset,
+        records: usize,
         past: Past,
         nodes: usize,
         (model, defaults, expected_batch): (Architecture, Defaults, usize),
@@ -294,22 +295,22 @@ impl Args {
             Some(Unit::Record) => NonZeroUsize::new(expected_batch),
             _ => self.batch_size.and_then(NonZeroUsize::new),
         };
-        let batch = if private_records { expected_batch } else { minibatch.map_or(data.len(), NonZeroUsize::get) };
+        let batch = if private_records { expected_batch } else { minibatch.map_or(records, NonZeroUsize::get) };
         let rounds = match self.steps {
             Some(rounds) => rounds,
             None => {
-                let answers = self.steps(NoiseRule::Independent, data.len(), batch, defaults.epochs)?;
+                let answers = self.steps(NoiseRule::Independent, records, batch, defaults.epochs)?;
                 method.rounds_within(u64::from(answers)).max(1)
             }
         };
         let setting = Setting { method, nodes, trust, width: self.nodes.width(), model, minibatch };
-        let draft = self.draft_of_rounds(data, past, &setting, rounds, (expected_batch, defaults.clip_norm))?;
+        let draft = self.draft_of_rounds(records, past, &setting, rounds, (expected_batch, defaults.clip_norm))?;
         Ok((draft, optimizer, Some(setting)))
     }
 
     fn draft_of_rounds(
         &self,
-        data: &Dataset,
+        all: usize,
         past: Past,
         setting: &Setting,
         rounds: u32,
@@ -333,12 +334,12 @@ impl Args {
             u32::try_from(answers).map_err(|_| Error::value("answers of a node", answers, "fewer than 2^32"))
         };
         let unit = self.nodes.unit();
-        let sampled = expected_batch < data.len();
+        let sampled = expected_batch < all;
         let (records, expected_batch, clip_norm, steps) = match (unit, self.nodes.clipped()) {
-            (None, _) => (data.len(), expected_batch, ClipNorm::ONE, rounds),
+            (None, _) => (all, expected_batch, ClipNorm::ONE, rounds),
             (Some(Unit::Record), Clipped::Examples) => {
                 let clip_norm = ClipNorm::new(self.clip_norm.unwrap_or(usual_clip_norm))?;
-                (data.len(), expected_batch, clip_norm, answers(rounds)?)
+                (all, expected_batch, clip_norm, answers(rounds)?)
             }
             (Some(Unit::Client), Clipped::Messages) => {
                 self.check_clients(&past, &clipping, setting)?;

@@ -180,6 +180,7 @@ fn of_nodes(run: &dyn Training, prepared: &Prepared, costs: Option<Vec<NodeCost>
     let gap = |setting: &crate::distributed::Setting| setting.method.spectral_gap(nodes.count, &prepared.key);
     Ok(Some(report::OfNodes {
         transport: if nodes.over_mpi { "mpi" } else { "local" }.into(),
+        apart: nodes.apart,
         partition: nodes.partition.clone(),
         records: nodes.shards.iter().map(Vec::len).collect(),
         setting: nodes.setting.clone(),

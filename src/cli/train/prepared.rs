@@ -11,8 +11,9 @@ use crate::cli::nodes::NodesArgs;
 use crate::cli::past::Before;
 use crate::cli::{clipping, note, optimizer};
 use crate::data::{Dataset, Domain, Target};
-use crate::distributed::agreement::from_first;
+use crate::distributed::agreement::{from_first, same};
 use crate::distributed::uplink::Trust;
+use crate::distributed::wire::Message;
 use crate::distributed::{Grounds, Rounds, Setting, Shards, Transport};
 use crate::evaluate::Evaluation;
 use crate::model::Classifier;
@@ -50,6 +51,8 @@ pub(super) struct OfNodes {
     pub(super) count: usize,
     /// Whether they are processes that mpirun has started.
     pub(super) over_mpi: bool,
+    /// Whether each process has the records of its own node alone.
+    pub(super) apart: bool,
     /// How records were dealt.
     pub(super) partition: String,
     /// The rows of each.
@@ -70,17 +73,17 @@ impl Prepared {
         let key = shared(&mut transport, || key(args, &before, checkpoint))?;
         let own = own(args, &key, checkpoint)?;
         let device = args.run(None).device()?;
-        let data = args.data.read(&key, transport.as_ref().map(|transport| transport.nodes()))?;
+        let (data, apart) = data(args, &key, transport.as_deref_mut())?;
         let run = args.run(Some(&data.train));
         let relation = args.relation()?;
         let past = shared_value(&mut transport, || before.past(relation, checkpoint.map(Checkpoint::plan)))?;
         let count = transport.map(|transport| transport.nodes());
-        let Outline { plan, recipe, setting } = args.outline(&data.train, past, count)?;
+        let Outline { plan, recipe, setting } = args.outline(&data.train, data.records(), past, count)?;
         let of_nodes = |count| {
-            let shards = args.nodes.shards(&data.train, data.files.as_deref(), count, &key)?;
+            let shards = args.nodes.shards(&data.train, data.files.as_deref(), apart, count, &key)?;
             let (over_mpi, partition) = (args.nodes.over_mpi(), args.nodes.dealt().to_string());
             args.nodes.trust()?;
-            Ok::<_, Error>(OfNodes { count, over_mpi, partition, shards, setting })
+            Ok::<_, Error>(OfNodes { count, over_mpi, apart, partition, shards, setting })
         };
         let nodes = count.map(of_nodes).transpose()?;
         let parameters = Parameters::new(key.clone(), DType::F32, &device);
@@ -93,12 +96,13 @@ impl Prepared {
     /// The run at its first step or round.
     pub(super) fn course<'a>(&'a self, transport: Option<&'a mut (dyn Transport + 'static)>) -> Result<Course<'a>> {
         match (&self.nodes, transport) {
-            (Some(OfNodes { setting: Some(setting), shards, .. }), Some(transport)) => {
+            (Some(OfNodes { setting: Some(setting), shards, apart, .. }), Some(transport)) => {
                 let grounds = Grounds {
                     shared: &self.key,
                     own: &self.own,
                     data: &self.data.train,
                     shards,
+                    apart: *apart,
                     parameters: &self.parameters,
                     physical_batch: self.run.physical_batch,
                 };
@@ -197,7 +201,7 @@ impl Prepared {
         let what = format!(
             "{}: {} records of shape {:?}, {}; model {}",
             recipe.data,
-            data.len(),
+            self.data.records(),
             data.shape(),
             match data.form().target {
                 Target::Class(classes) => format!("{classes} classes"),
@@ -229,6 +233,31 @@ impl Prepared {
             None => steps,
         }
     }
+}
+
+/// The data of this process, and whether they are those of its own node alone: where each process hosts one node of an algorithm, and
+/// each node has a file.
+fn data(args: &Args, key: &Key, transport: Option<&mut (dyn Transport + 'static)>) -> Result<(Datasets, bool)> {
+    let apart = args.nodes.over_mpi() && args.nodes.has_algorithm() && args.data.is_of_nodes();
+    let Some(transport) = transport else { return Ok((args.data.read(key, None)?, false)) };
+    if !apart {
+        return Ok((args.data.read(key, Some(transport.nodes()))?, false));
+    }
+    let own = args.data.of_node(transport.hosted().start)?;
+    let schema =
+        serde_json::to_vec(own.train.schema()).map_err(|error| Error::value("schema", error, "finite numbers"))?;
+    // Columns, classes and ranges that were found in one file are others in the next.
+    if same(transport, &[&schema]).is_err() {
+        let reason = "the files of the nodes were not read in one way; declare columns, ranges and --classes, or see `dpsgd data` for each";
+        return Err(Error::Refused { reason: reason.into() });
+    }
+    let size: Message = (own.train.len() as u64).to_le_bytes().into();
+    let sizes = transport.collect(vec![size])?;
+    let sizes = from_first(transport, || {
+        let size = |message: &Message| Some(u64::from_le_bytes((**message).try_into().ok()?) as usize);
+        Ok(sizes.map(|sizes| sizes.iter().filter_map(size).collect::<Vec<usize>>()))
+    })?;
+    Ok((Datasets { files: sizes, ..own }, true))
 }
 
 /// The key of the run, as the process of node 0 has it.
