@@ -369,6 +369,17 @@ impl Fingerprint {
         }
         Ok(Self(hexadecimal(&hash.finalize())))
     }
+
+    /// The same records where each is at its node: dealt otherwise, their sums are others.
+    pub(crate) fn dealt<'a>(&self, shards: impl IntoIterator<Item = &'a [usize]>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(&self.0);
+        for shard in shards {
+            hash.update((shard.len() as u64).to_le_bytes());
+            shard.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
+        }
+        Self(hexadecimal(&hash.finalize()))
+    }
 }
 
 /// Two digits for each byte.

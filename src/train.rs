@@ -191,7 +191,7 @@ impl<'a> Trainer<'a> {
     /// When processes have different plans, keys or shards.
     pub fn among(self, mut shards: Shards<'a>) -> Result<Self> {
         shards.agree(self.plan, self.key)?;
-        Ok(Self { shards: Some(shards), ..self })
+        Ok(Self { shards: Some(shards), fingerprint: OnceCell::new(), ..self })
     }
 
     /// Goes on from a checkpoint: the same parameters, optimiser, ledger and step, so that every later bit is the same.
@@ -221,7 +221,7 @@ impl<'a> Trainer<'a> {
             });
         }
         if !checkpoint.is_of(self.fingerprint()?) {
-            let reason = "the checkpoint was written for other records; going on with these would release two sums under one noise".to_string();
+            let reason = "the checkpoint was written for other records, or for others at each node; going on with these would release two sums under one noise".to_string();
             return Err(Error::Refused { reason });
         }
         // The file could have been changed: what it says was spent must be what its steps cost.
@@ -432,6 +432,11 @@ impl<'a> Trainer<'a> {
             return Ok(known);
         }
         let fingerprint = Fingerprint::of(self.data)?;
+        let fingerprint = match &self.shards {
+            // What is drawn for examples is drawn by their places at a node.
+            Some(shards) => fingerprint.dealt([shards.nodes_of_records()]),
+            None => fingerprint,
+        };
         Ok(self.fingerprint.get_or_init(|| fingerprint))
     }
 }

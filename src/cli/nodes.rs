@@ -43,7 +43,7 @@ pub(super) struct NodesArgs {
     message_clip: Option<f64>,
     /// celgc, local-sgd, episode, dsgd, gradient-tracking, kgt, scaffold: steps between two messages [default: 1].
     #[arg(long, value_name = "K")]
-    local_steps: Option<u32>,
+    local_steps: Option<NonZeroU32>,
     /// celgc, parallel-clip, episode: the longest step.
     #[arg(long, value_name = "G")]
     longest_step: Option<f64>,
@@ -268,8 +268,7 @@ impl NodesArgs {
     /// The nodes, if there are any beside this machine.
     ///
     /// # Errors
-    /// When MPI is asked for and cannot be had, when it has started another number of nodes, and when flags of nodes are given for one
-    /// machine.
+    /// When MPI is asked for and cannot be had, and when flags of nodes are given for one machine.
     pub(super) fn start(&self) -> Result<Option<Box<dyn Transport>>> {
         match (self.transport, self.nodes) {
             (TransportName::Local, Some(nodes)) => Ok(Some(Box::new(Local::new(nodes.get())?))),
@@ -277,6 +276,7 @@ impl NodesArgs {
                 let given = [
                     ("--algorithm", self.algorithm.is_some()),
                     ("--trust", self.trust.is_some()),
+                    ("--clipped", self.clipped.is_some()),
                     ("--partition", self.partition != Dealt::By(Partition::Iid)),
                     ("--unit", self.unit != UnitName::Record),
                 ];
@@ -285,15 +285,21 @@ impl NodesArgs {
                     Some((flag, _)) => Err(Error::value(flag, "given", "nothing without --nodes")),
                 }
             }
-            (TransportName::Mpi, nodes) => {
-                let mpi = Mpi::start()?;
-                match nodes.filter(|nodes| nodes.get() != mpi.nodes()) {
-                    None => Ok(Some(Box::new(mpi))),
-                    Some(nodes) => {
-                        let allowed = format!("{}, the processes that mpirun has started, or nothing", mpi.nodes());
-                        Err(Error::value("--nodes", nodes, allowed))
-                    }
-                }
+            (TransportName::Mpi, _) => Ok(Some(Box::new(Mpi::start()?))),
+        }
+    }
+
+    /// Whether there are as many nodes as is said.
+    ///
+    /// # Errors
+    /// When `mpirun` has started another number of them.
+    pub(super) fn check_count(&self, transport: Option<&(dyn Transport + 'static)>) -> Result<()> {
+        let there = transport.map_or(1, Transport::nodes);
+        match self.nodes.filter(|nodes| nodes.get() != there) {
+            None => Ok(()),
+            Some(nodes) => {
+                let allowed = format!("{there}, the processes that mpirun has started, or nothing");
+                Err(Error::value("--nodes", nodes, allowed))
             }
         }
     }
@@ -403,7 +409,7 @@ impl NodesArgs {
         let word = name.word();
         let clip = |value: Option<f64>| ClipNorm::new(value.unwrap_or(1.0));
         let radius = || clip(self.message_clip);
-        let local_steps = self.local_steps.unwrap_or(1);
+        let local_steps = self.local_steps.map_or(1, NonZeroU32::get);
         let start = self.first_direction.map_or(Start::Mean, Start::from);
         let outer_step = self.outer_step.unwrap_or(1.0);
         let compress = || self.compress.clone().map_or_else(|| "top-k:1%".parse(), Ok);
@@ -516,10 +522,13 @@ impl NodesArgs {
         let Some(method) = method else { return flags };
         let width = if self.width() == Width::F32 { WidthName::F32 } else { WidthName::F64 };
         flags.push(("wire-width", word(width.to_possible_value())));
+        let direction = word(self.first_direction.unwrap_or(DirectionName::Mean).to_possible_value());
         let mut add = |flag, value: String| flags.push((flag, value));
         match method {
-            Method::ClipGd { radius, .. } | Method::Clip21 { radius, .. } => {
-                add("message-clip", radius.get().to_string())
+            Method::ClipGd { radius, .. } => add("message-clip", radius.get().to_string()),
+            Method::Clip21 { radius, .. } => {
+                add("message-clip", radius.get().to_string());
+                add("memory", word(self.memory.unwrap_or(MemoryName::Hidden).to_possible_value()));
             }
             Method::Clip21Sgd2m { radius, client_momentum, server_momentum, .. } => {
                 add("message-clip", radius.get().to_string());
@@ -545,18 +554,26 @@ impl NodesArgs {
                 add("compress", compress.to_string());
                 add("first-memory", word(self.first_memory.unwrap_or(FirstMemoryName::Compressed).to_possible_value()));
             }
-            Method::Dsgd { local_steps, topology, .. } | Method::GradientTracking { local_steps, topology, .. } => {
+            Method::Dsgd { local_steps, topology, .. } => {
                 add("local-steps", local_steps.to_string());
                 add("topology", topology.clone());
+            }
+            Method::GradientTracking { local_steps, topology, .. } => {
+                add("local-steps", local_steps.to_string());
+                add("topology", topology.clone());
+                add("first-direction", direction);
             }
             Method::Kgt { local_steps, topology, outer_step, .. } => {
                 add("local-steps", local_steps.to_string());
                 add("topology", topology.clone());
                 add("outer-step", outer_step.to_string());
+                add("first-direction", direction);
             }
             Method::Scaffold { local_steps, outer_step, .. } => {
                 add("local-steps", local_steps.to_string());
                 add("outer-step", outer_step.to_string());
+                add("first-direction", direction);
+                add("variate", word(self.variate.unwrap_or(VariateName::Steps).to_possible_value()));
             }
         }
         flags

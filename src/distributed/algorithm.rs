@@ -23,6 +23,11 @@ pub trait Algorithm: Send {
     /// Where each hosted node stands. A server's point is the same for all: then there is one.
     fn points(&self) -> Vec<&[f64]>;
 
+    /// Whether nodes have points of their own, and not one that is the same for all.
+    fn is_apart(&self) -> bool {
+        false
+    }
+
     /// Everything that a later round depends on, beside what the oracles know. It holds what must not leave the nodes.
     fn state(&self) -> State;
 
@@ -38,9 +43,7 @@ pub trait Algorithm: Send {
     /// That of the transport.
     fn mean_point(&self, transport: &mut dyn Transport) -> Result<Vec<f64>> {
         let points = self.points();
-        if let [one] = points.as_slice()
-            && transport.hosted().len() != 1
-        {
+        if let Some(one) = points.first().filter(|_| !self.is_apart()) {
             return Ok(one.to_vec());
         }
         let points: Vec<Vec<f64>> = points.into_iter().map(<[f64]>::to_vec).collect();

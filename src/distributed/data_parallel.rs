@@ -73,6 +73,11 @@ impl<'a> Shards<'a> {
         agreement::same(self.transport, &[&plan, key.derived("agreement").secret(), &nodes])
     }
 
+    /// The node of every record.
+    pub(crate) fn nodes_of_records(&self) -> &[usize] {
+        &self.nodes
+    }
+
     /// What the watcher in the process of node 0 wishes, in all processes.
     pub(crate) fn wish(&mut self, own: Wish) -> Result<Wish> {
         agreement::wish(self.transport, own)

@@ -52,6 +52,10 @@ impl Algorithm for Dsgd {
         self.points.iter().map(Vec::as_slice).collect()
     }
 
+    fn is_apart(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> State {
         State::of(self.name(), self.rounds).with("point", self.points())
     }

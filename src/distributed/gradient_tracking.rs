@@ -121,6 +121,10 @@ impl Algorithm for GradientTracking {
         self.places.iter().map(|place| place.point.as_slice()).collect()
     }
 
+    fn is_apart(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> State {
         State::of(self.name(), self.rounds)
             .with("point", self.points())

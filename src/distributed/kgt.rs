@@ -106,6 +106,10 @@ impl Algorithm for Kgt {
         self.places.iter().map(|place| place.point.as_slice()).collect()
     }
 
+    fn is_apart(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> State {
         let corrections = self.places.iter().map(|place| place.correction.as_slice());
         State::of(self.name(), self.rounds).with("point", self.points()).with("correction", corrections)

@@ -336,7 +336,11 @@ fn oracle<'a>(
         return Ok(Box::new(oracle));
     }
     let all: usize = shards.iter().map(Vec::len).sum();
-    let share = |total: NonZeroUsize| NonZeroUsize::new((total.get() * shards[node].len()).div_ceil(all.max(1)));
+    let share = |total: NonZeroUsize| {
+        // More than there are is all there are.
+        let share = (total.get().min(all) as u128 * shards[node].len() as u128).div_ceil(all.max(1) as u128);
+        NonZeroUsize::new(share as usize)
+    };
     Ok(match setting.minibatch.and_then(share) {
         Some(size) => Box::new(network.in_minibatches(size, own, node)),
         None => Box::new(network),
@@ -400,7 +404,7 @@ impl Training for Rounds<'_> {
         let same = serde_json::from_value::<Setting>(nodes.setting).ok().as_ref() == Some(&self.setting);
         if !same || nodes.places != self.places()? {
             return refused(
-                "for another algorithm, for nodes with other records or peers, or with another --physical-batch",
+                "for another algorithm, or where nodes had other records dealt to them, other peers or another --physical-batch",
             );
         }
         let steps = self.steps_after(checkpoint.step())?;
@@ -411,6 +415,8 @@ impl Training for Rounds<'_> {
         }
         self.algorithm.resume(nodes.state)?;
         self.nodes.resume(&nodes.answers)?;
+        // Where no round is left to do, nothing else puts them there.
+        set_point(self.grounds.parameters, &self.algorithm.mean_point(self.transport)?)?;
         self.ledger = self.plan.draft().past.ledger_after(&self.plan.steps_event(steps)?);
         (self.round, self.broken) = (checkpoint.step(), false);
         Ok(())

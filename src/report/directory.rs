@@ -112,12 +112,16 @@ impl RunDirectory {
         Ok((directory, Checkpoint::read(&there)?))
     }
 
-    /// The checkpoint before the one that [`RunDirectory::open`] has found.
+    /// The checkpoint before the one that [`RunDirectory::open`] has found, which it takes the place of: kept as one before, the other
+    /// would be all that is left when the process is killed between the two.
     ///
     /// # Errors
     /// When there is none.
     pub(crate) fn last_checkpoint(&self) -> Result<Checkpoint> {
-        Checkpoint::read(&self.path.join(LAST_CHECKPOINT))
+        let last = self.path.join(LAST_CHECKPOINT);
+        let checkpoint = Checkpoint::read(&last)?;
+        fs::rename(&last, self.path.join(CHECKPOINT)).map_err(Error::io("rename", &last))?;
+        Ok(checkpoint)
     }
 
     /// Where it is.

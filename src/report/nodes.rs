@@ -1,11 +1,11 @@
 //! What is reported of the nodes of a run.
 
-use super::Privacy;
+use super::Report;
 use super::statement::Rows;
 use crate::Result;
-use crate::distributed::Setting;
 use crate::distributed::cost::NodeCost;
 use crate::distributed::guarantee::Promise;
+use crate::distributed::{Method, Setting};
 use crate::plan::{Plan, Unit};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
@@ -62,8 +62,8 @@ impl OfNodes {
     }
 
     /// What is said of the nodes that plan and steps do not bear out, if anything is.
-    pub(super) fn contradiction(&self, plan: &Plan, privacy: &Privacy) -> Option<&'static str> {
-        let (draft, nodes) = (plan.draft(), self.records.len());
+    pub(super) fn contradiction(&self, report: &Report) -> Option<&'static str> {
+        let (draft, privacy, nodes) = (report.plan.draft(), &report.privacy, self.records.len());
         let records: usize = self.records.iter().sum();
         let Some(setting) = &self.setting else {
             let wrong = [
@@ -79,6 +79,7 @@ impl OfNodes {
         };
         let clipped = draft.unit == Unit::Record || setting.method.radius() == Some(draft.clip_norm);
         let wrong = [
+            (setting.model != report.recipe.model, "the nodes learnt another model than the report says"),
             (setting.nodes != nodes, "the algorithm was for another number of nodes"),
             (units != draft.records, "the nodes have not the records, or are not the clients, of the plan"),
             (releases != privacy.steps, "the rounds of the nodes do not make the releases of the ledger"),
@@ -102,6 +103,7 @@ impl OfNodes {
             ("nodes", format!("{nodes}, {place}; dealt by {}, {records}", self.partition)),
             ("algorithm", algorithm.to_string()),
         ];
+        rows.extend(self.setting.as_ref().map(|setting| ("constants", constants(&setting.method))));
         if let Some(topology) = self.setting.as_ref().and_then(|setting| setting.method.topology()) {
             let gap = self.spectral_gap.map_or_else(String::new, |gap| format!(", spectral gap {gap:.4}"));
             rows.push(("topology", format!("{topology}{gap}")));
@@ -140,6 +142,22 @@ impl OfNodes {
         let each = if least == most { most.to_string() } else { format!("{least} to {most}") };
         format!("{each} by a node, at most {:.0} in a round", most as f64 / rounds)
     }
+}
+
+/// The constants of an algorithm, by their names.
+fn constants(method: &Method) -> String {
+    let fields = match serde_json::to_value(method) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    // Who talks to whom has a row of its own.
+    let constants = fields.iter().filter(|(name, _)| !["name", "topology"].contains(&name.as_str()));
+    let words = constants.map(|(name, value)| match value {
+        serde_json::Value::String(word) => format!("{} {word}", name.replace('_', " ")),
+        serde_json::Value::Null => format!("{} none", name.replace('_', " ")),
+        value => format!("{} {value}", name.replace('_', " ")),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// What nodes that share the steps of one machine rest their promise on.

@@ -149,7 +149,7 @@ impl Checks {
                 Ok(())
             };
         };
-        if let Some(why) = nodes.contradiction(&report.plan, &report.privacy) {
+        if let Some(why) = nodes.contradiction(report) {
             return Err(unverified(why));
         }
         let now = nodes.clone().promising(&report.plan)?;

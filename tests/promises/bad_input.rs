@@ -217,7 +217,7 @@ fn prepared() -> tempfile::TempDir {
 }
 
 /// What is wrong with how `line` was refused; empty if nothing is.
-fn faults(directory: &Path, line: &str, code: i32, words: &[&str]) -> Vec<String> {
+pub(crate) fn faults(directory: &Path, line: &str, code: i32, words: &[&str]) -> Vec<String> {
     let before = entries(directory);
     let ran = dpsgd(directory, &line.split_whitespace().collect::<Vec<_>>());
     let mut faults = improper(&ran, code);

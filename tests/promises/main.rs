@@ -17,6 +17,7 @@ mod extension;
 mod frozen;
 mod interruption;
 mod isolation;
+mod nodes;
 mod optimizers;
 mod per_example_gradients;
 mod perturbation;

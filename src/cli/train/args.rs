@@ -183,6 +183,11 @@ impl Args {
         self.no_privacy || self.nodes.unit().is_none()
     }
 
+    /// Whom the run protects, if it does anybody.
+    fn unit(&self) -> Option<Unit> {
+        self.nodes.unit().filter(|_| !self.no_privacy)
+    }
+
     /// Whether flags say something of a guarantee, or keep what a run makes, beside a unit that is promised nothing.
     pub(super) fn check_unit(&self) -> Result<()> {
         let given = [
@@ -288,7 +293,10 @@ impl Args {
         let Some(method) = self.nodes.method(step)? else { return Err(only_dp_sgd("--algorithm")) };
         let trust = self.nodes.trust()?;
         // Of clients and in studies a batch is no part of a guarantee: without --batch-size nodes answer with all they have.
-        let private_records = self.nodes.unit() == Some(Unit::Record) && !self.without_privacy();
+        let private_records = self.unit() == Some(Unit::Record);
+        if let Some(size) = self.batch_size.filter(|size| !(1..=records).contains(size)) {
+            return Err(Error::value("--batch-size", size, format!("1 to the number of records, {records}")));
+        }
         let minibatch = match self.nodes.unit() {
             Some(Unit::Record) if private_records => None,
             // The twin of a private run has batches as large.
@@ -331,9 +339,13 @@ impl Args {
         }
         let answers = |rounds| {
             let answers = setting.method.answers(rounds);
+            if answers == 0 && rounds > 0 {
+                let allowed = "at least 2, as no node is asked for anything in the first round";
+                return Err(Error::value("--steps", rounds, allowed));
+            }
             u32::try_from(answers).map_err(|_| Error::value("answers of a node", answers, "fewer than 2^32"))
         };
-        let unit = self.nodes.unit();
+        let unit = self.unit();
         let sampled = expected_batch < all;
         let (records, expected_batch, clip_norm, steps) = match (unit, self.nodes.clipped()) {
             (None, _) => (all, expected_batch, ClipNorm::ONE, rounds),

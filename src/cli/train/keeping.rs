@@ -63,6 +63,7 @@ impl<'a> Keeping<'a> {
 
     /// Before the first step: whatever happens from here on, there is something to go on from, and the shared ledger knows of it.
     pub(super) fn begin(&self, run: &dyn Training, journal: &Journal) -> Result<()> {
+        self.place.make()?;
         self.keep(run, journal)?;
         if !self.place.leads() {
             return Ok(());

@@ -38,8 +38,8 @@ pub(super) fn run(mut args: Args, flags: Flags, format: Format) -> anyhow::Resul
         (Err(error), Some(transport)) if transport.hosted().len() < transport.nodes() => {
             let code = exit_code(&error);
             if node != 0 {
-                // What all processes refuse is said once, by the first.
-                std::thread::sleep(Duration::from_secs(1));
+                // What all processes refuse is said once, by the first: mpirun ends the others a second later.
+                std::thread::sleep(Duration::from_secs(5));
             }
             note(&format!("error: node {node}: {}", in_flags(error)));
             transport.abandon(i32::from(code));
@@ -57,6 +57,7 @@ fn on_nodes(
     stop: &AtomicBool,
 ) -> anyhow::Result<Ended> {
     // Everything that can be refused is, before a record is read for training.
+    args.nodes.check_count(transport.as_deref())?;
     args.check_unit()?;
     args.past.keep_apart(args.out.as_deref())?;
     let place = Place::new(args, transport.as_deref_mut())?;

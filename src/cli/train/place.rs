@@ -6,11 +6,15 @@ use crate::distributed::Transport;
 use crate::distributed::agreement::{from_first, same};
 use crate::report::RunDirectory;
 use crate::{Error, Result};
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 /// The directory of this process, if it keeps anything, and the interrupted run in it.
 pub(super) struct Place {
-    directory: Option<RunDirectory>,
+    directory: OnceCell<RunDirectory>,
+    /// Where the directory is to be, once nothing can be refused any more: in that of node 0, which must not be there after a run that
+    /// was refused.
+    later: Option<PathBuf>,
     checkpoint: Option<Checkpoint>,
     leads: bool,
 }
@@ -26,27 +30,43 @@ impl Place {
             same(transport, &[&flags])?;
         }
         let leads = first == 0;
-        let Some(out) = &args.out else { return Ok(Self { directory: None, checkpoint: None, leads }) };
+        let Some(out) = &args.out else { return Ok(Self::none(leads)) };
         let path = match (leads, args.nodes.has_algorithm()) {
             (true, _) => Some(out.clone()),
             (false, true) => Some(out.join(format!("node-{first}"))),
             (false, false) => None,
         };
         if !args.resume {
-            let create = |path: Option<&PathBuf>| path.map(|path| RunDirectory::create(path)).transpose();
-            let own = if leads { create(path.as_ref())? } else { None };
-            let Some(transport) = transport else { return Ok(Self { directory: own, checkpoint: None, leads }) };
-            // The others' are made in it, once it is known to be empty.
-            from_first(transport, || Ok(()))?;
-            let directory = if leads { own } else { create(path.as_ref())? };
-            return Ok(Self { directory, checkpoint: None, leads });
+            let mut place = Self::none(leads);
+            match path {
+                Some(path) if leads => place.directory = RunDirectory::create(&path)?.into(),
+                path => place.later = path,
+            }
+            return Ok(place);
         }
         let (directory, checkpoint) = path.map(|path| RunDirectory::open(&path)).transpose()?.unzip();
-        let mut place = Self { directory, checkpoint, leads };
+        let directory = directory.map_or_else(OnceCell::new, OnceCell::from);
+        let mut place = Self { directory, checkpoint, ..Self::none(leads) };
         if let Some(transport) = transport {
             place.agree(out, !args.nodes.has_algorithm(), transport)?;
         }
         Ok(place)
+    }
+
+    fn none(leads: bool) -> Self {
+        Self { directory: OnceCell::new(), later: None, checkpoint: None, leads }
+    }
+
+    /// Makes the directory, where that was left for later.
+    ///
+    /// # Errors
+    /// As [`RunDirectory::create`].
+    pub(super) fn make(&self) -> Result<()> {
+        if let Some(path) = self.later.as_ref().filter(|_| self.directory.get().is_none()) {
+            let directory = RunDirectory::create(path)?;
+            self.directory.get_or_init(|| directory);
+        }
+        Ok(())
     }
 
     /// Takes up the newest checkpoint that all processes have: one may have been killed before it had the last. Where node 0 alone keeps
@@ -58,10 +78,10 @@ impl Place {
         let least =
             all.map(|all| all.iter().filter_map(|step| Some(u32::from_le_bytes((**step).try_into().ok()?))).min());
         let least: u32 = from_first(transport, || Ok(least.flatten().unwrap_or_default()))?;
-        if let (Some(directory), true) = (&self.directory, step(&self.checkpoint) > least) {
+        if let (Some(directory), true) = (self.directory.get(), step(&self.checkpoint) > least) {
             self.checkpoint = Some(directory.last_checkpoint()?);
         }
-        if step(&self.checkpoint) != least && self.directory.is_some() {
+        if step(&self.checkpoint) != least && self.directory.get().is_some() {
             let reason = "the checkpoints of the nodes are not of one round; the run cannot go on".to_string();
             return Err(Error::Refused { reason });
         }
@@ -71,7 +91,7 @@ impl Place {
         }
         let bytes = self.checkpoint.as_ref().map(|checkpoint| checkpoint.bytes(out)).transpose()?;
         let told = transport.broadcast(bytes.map(Into::into))?;
-        if self.directory.is_none() {
+        if self.directory.get().is_none() {
             self.checkpoint = Some(Checkpoint::parse(&told, out)?);
         }
         Ok(())
@@ -88,6 +108,6 @@ impl Place {
     }
 
     pub(super) fn directory(&self) -> Option<&RunDirectory> {
-        self.directory.as_ref()
+        self.directory.get()
     }
 }
