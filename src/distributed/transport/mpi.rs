@@ -7,7 +7,7 @@ use mpi::Threading;
 use mpi::environment::Universe;
 use mpi::request::{WaitGuard, scope};
 use mpi::topology::{Communicator, SimpleCommunicator};
-use mpi::traits::{Destination, Source};
+use mpi::traits::{Destination, Equivalence, Source};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -60,29 +60,68 @@ impl Mpi {
     }
 
     /// Sends `outgoing` messages to ranks and receives one of the given length from each of `incoming`, all at once.
-    fn swap(&mut self, outgoing: &[(usize, &[u8])], incoming: &[(usize, usize)]) -> Vec<Vec<u8>> {
-        let since = Instant::now();
-        let mut received: Vec<Vec<u8>> = incoming.iter().map(|(_, length)| vec![0; *length]).collect();
+    fn swap<T: Equivalence + Clone + Default>(
+        &mut self,
+        outgoing: &[(usize, &[T])],
+        incoming: &[(usize, usize)],
+    ) -> Vec<Vec<T>> {
+        let (since, chunk) = (Instant::now(), CHUNK / size_of::<T>());
+        let mut received: Vec<Vec<T>> = incoming.iter().map(|(_, length)| vec![T::default(); *length]).collect();
         scope(|scope| {
             let mut requests = Vec::new();
             for ((rank, _), buffer) in incoming.iter().zip(&mut received) {
                 let source = self.world.process_at_rank(*rank as i32);
-                for chunk in buffer.chunks_mut(CHUNK) {
+                for chunk in buffer.chunks_mut(chunk) {
                     requests.push(WaitGuard::from(source.immediate_receive_into(scope, chunk)));
                 }
             }
             let mut sends = Vec::new();
             for (rank, message) in outgoing {
                 let destination = self.world.process_at_rank(*rank as i32);
-                for chunk in message.chunks(CHUNK) {
+                for chunk in message.chunks(chunk) {
                     sends.push(WaitGuard::from(destination.immediate_send(scope, chunk)));
                 }
             }
         });
-        self.traffic.sent += outgoing.iter().map(|(_, message)| message.len() as u64).sum::<u64>();
-        self.traffic.received += received.iter().map(|message| message.len() as u64).sum::<u64>();
+        self.traffic.sent += outgoing.iter().map(|(_, message)| size_of_val(*message) as u64).sum::<u64>();
+        self.traffic.received += received.iter().map(|message| size_of_val(message.as_slice()) as u64).sum::<u64>();
         self.traffic.waiting += since.elapsed();
         received
+    }
+
+    /// The sum of every node's numbers, in the order of nodes, as `own` has them on the wire. Numbers move as they lie in memory: nothing
+    /// is written into bytes and read out of them.
+    fn reduce<T: Equivalence + Copy + Default>(
+        &mut self,
+        own: &[T],
+        (read, write): (impl Fn(T) -> f64, impl Fn(f64) -> T),
+    ) -> Vec<f64> {
+        let (nodes, rank, length) = (self.nodes(), self.rank(), own.len());
+        let mine = share(rank, nodes, length);
+        let others: Vec<usize> = self.others().collect();
+        // Everybody's parts of this node's share.
+        let outgoing: Vec<(usize, &[T])> = others.iter().map(|to| (*to, &own[share(*to, nodes, length)])).collect();
+        let incoming: Vec<(usize, usize)> = others.iter().map(|from| (*from, mine.len())).collect();
+        let parts = self.swap(&outgoing, &incoming);
+        let mut parts = parts.iter().map(Vec::as_slice);
+        let mut sum = vec![0.0; mine.len()];
+        for node in 0..nodes {
+            let part = if node == rank { &own[mine.clone()] } else { parts.next().unwrap_or_default() };
+            sum.iter_mut().zip(part).for_each(|(sum, term)| *sum += read(*term));
+        }
+        // The sums of all shares.
+        let summed: Vec<T> = sum.into_iter().map(&write).collect();
+        let outgoing: Vec<(usize, &[T])> = others.iter().map(|to| (*to, summed.as_slice())).collect();
+        let incoming: Vec<(usize, usize)> =
+            others.iter().map(|from| (*from, share(*from, nodes, length).len())).collect();
+        let shares = self.swap(&outgoing, &incoming);
+        let mut shares = shares.iter().map(Vec::as_slice);
+        let mut all = Vec::with_capacity(length);
+        for node in 0..nodes {
+            let share = if node == rank { &summed } else { shares.next().unwrap_or_default() };
+            all.extend(share.iter().map(|number| read(*number)));
+        }
+        all
     }
 
     /// As [`Mpi::swap`], with messages whose lengths their receivers do not know. Lengths are no part of what is counted.
@@ -117,44 +156,19 @@ impl Transport for Mpi {
 
     fn all_reduce_sum(&mut self, vectors: &[Vec<f64>], width: Width) -> Result<Vec<f64>> {
         let own = &one_each(self, vectors)?[0];
-        let (nodes, rank, length) = (self.nodes(), self.rank(), own.len());
-        let bytes = |range: Range<usize>| range.start * width.bytes()..range.end * width.bytes();
-        let written = width.message(own);
-        let mine = share(rank, nodes, length);
-        let others: Vec<usize> = self.others().collect();
-        // Everybody's parts of this node's share.
-        let outgoing: Vec<(usize, &[u8])> =
-            others.iter().map(|to| (*to, &written[bytes(share(*to, nodes, length))])).collect();
-        let incoming: Vec<(usize, usize)> = others.iter().map(|from| (*from, mine.len() * width.bytes())).collect();
         let counted = self.traffic;
-        let parts = self.swap(&outgoing, &incoming);
-        let mut parts = parts.into_iter();
-        let mut sum = vec![0.0; mine.len()];
-        for node in 0..nodes {
-            let part = match node == rank {
-                true => width.read(&written[bytes(mine.clone())], mine.len())?,
-                false => width.read(&parts.next().unwrap_or_default(), mine.len())?,
-            };
-            sum.iter_mut().zip(part).for_each(|(sum, term)| *sum += term);
-        }
-        // The sums of all shares.
-        let summed = width.message(&sum);
-        let outgoing: Vec<(usize, &[u8])> = others.iter().map(|to| (*to, &*summed)).collect();
-        let incoming: Vec<(usize, usize)> =
-            others.iter().map(|from| (*from, share(*from, nodes, length).len() * width.bytes())).collect();
-        let mut shares = self.swap(&outgoing, &incoming).into_iter();
-        let (sent, received) = reduced(rank, nodes, length, width);
+        let all = match width {
+            Width::F32 => {
+                let written: Vec<f32> = own.iter().map(|number| *number as f32).collect();
+                self.reduce(&written, (f64::from, |sum| sum as f32))
+            }
+            Width::F64 => self.reduce(own, (|number| number, |sum| sum)),
+        };
+        let (sent, received) = reduced(self.rank(), self.nodes(), own.len(), width);
         debug_assert_eq!(
             (self.traffic.sent, self.traffic.received),
             (counted.sent + sent, counted.received + received)
         );
-        let mut all = Vec::with_capacity(length);
-        for node in 0..nodes {
-            match node == rank {
-                true => all.extend(width.read(&summed, mine.len())?),
-                false => all.extend(width.read(&shares.next().unwrap_or_default(), share(node, nodes, length).len())?),
-            }
-        }
         Ok(all)
     }
 
