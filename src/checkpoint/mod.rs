@@ -3,10 +3,14 @@
 //! The file is safetensors, with everything that is not a tensor as JSON in its header. It holds the key and the realised
 //! state of a private run: it is written for its owner alone, and is not part of what may be published.
 
+mod fingerprint;
+mod nodes;
+
+pub(crate) use fingerprint::Fingerprint;
+pub(crate) use nodes::OfNodes;
+
 use crate::augment::Augmentation;
 use crate::clip::ClipNorm;
-use crate::data::{Dataset, Domain};
-use crate::distributed::algorithm as distributed;
 use crate::nn::Parameters;
 use crate::optim::Optimizer;
 use crate::plan::Plan;
@@ -16,7 +20,6 @@ use crate::{Error, Place, Result};
 use candle_core::{Device, Tensor};
 use dp_accountant::Ledger;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -44,36 +47,9 @@ struct State {
     augmentation: Option<Augmentation>,
     /// Where the nodes of a distributed run stand, if it is one of rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    nodes: Option<Standing>,
+    nodes: Option<nodes::Standing>,
     /// Whatever the caller wants to find again.
     notes: serde_json::Value,
-}
-
-/// Where the nodes of a process stand, apart from the vectors they remember: those are tensors.
-#[derive(Serialize, Deserialize)]
-struct Standing {
-    /// Algorithm, partition and whatever else messages depend on: under the same noise others would tell what it hides.
-    setting: serde_json::Value,
-    /// Which records and peers nodes have: a hash, which follows from private data.
-    places: String,
-    state: distributed::State,
-    answers: Vec<u32>,
-    own_key: String,
-    own_key_origin: Origin,
-}
-
-/// Where the nodes of a process stand.
-pub(crate) struct OfNodes {
-    /// Whatever messages depend on beside plan, data and keys.
-    pub(crate) setting: serde_json::Value,
-    /// Which records and peers nodes have.
-    pub(crate) places: String,
-    /// What the algorithm remembers.
-    pub(crate) state: distributed::State,
-    /// How many gradients each node was asked for.
-    pub(crate) answers: Vec<u32>,
-    /// The key of this process.
-    pub(crate) own: Key,
 }
 
 impl std::fmt::Debug for Checkpoint {
@@ -93,8 +69,6 @@ const TRAINED: &str = "parameter.";
 const FROZEN: &str = "frozen.";
 /// What the names of tensors begin with that the optimiser remembers.
 const REMEMBERED: &str = "optimizer.";
-/// What the names of vectors begin with that nodes remember; a number follows.
-const OF_NODES: &str = "nodes.";
 
 impl Checkpoint {
     pub(crate) fn new(
@@ -128,67 +102,6 @@ impl Checkpoint {
             .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?.copy()?)))
             .collect::<Result<_>>()?;
         Ok(Self { state, tensors, path: std::path::PathBuf::new() })
-    }
-
-    /// Of a run of rounds, in which all that is remembered is at the nodes.
-    pub(crate) fn of_nodes(
-        plan: &Plan,
-        key: &Key,
-        data: &Fingerprint,
-        (ledger, round): (&Ledger, u32),
-        nodes: OfNodes,
-        notes: serde_json::Value,
-    ) -> Result<Self> {
-        let OfNodes { setting, places, mut state, answers, own } = nodes;
-        let mut tensors = HashMap::new();
-        for (name, vectors) in std::mem::take(&mut state.vectors) {
-            for (place, vector) in vectors.iter().enumerate() {
-                tensors.insert(format!("{OF_NODES}{name}.{place}"), Tensor::new(vector.as_slice(), &Device::Cpu)?);
-            }
-        }
-        let nodes = Standing {
-            setting,
-            places,
-            state,
-            answers,
-            own_key: hexadecimal(own.secret()),
-            own_key_origin: own.origin(),
-        };
-        let state = State {
-            format: FORMAT,
-            plan: plan.clone(),
-            ledger: ledger.clone(),
-            step: round,
-            clip_norm: None,
-            key: hexadecimal(key.secret()),
-            key_origin: key.origin(),
-            data: data.0.clone(),
-            augmentation: None,
-            nodes: Some(nodes),
-            notes,
-        };
-        Ok(Self { state, tensors, path: std::path::PathBuf::new() })
-    }
-
-    /// Where the nodes stand, if this is of a run of rounds.
-    ///
-    /// # Errors
-    /// When the vectors are not what was written.
-    pub(crate) fn nodes(&self) -> Result<Option<OfNodes>> {
-        let Some(standing) = &self.state.nodes else { return Ok(None) };
-        let mut state = standing.state.clone();
-        let places = self.tensors.iter().filter_map(|(name, tensor)| {
-            let (name, place) = name.strip_prefix(OF_NODES)?.rsplit_once('.')?;
-            Some((name.to_string(), place.parse::<usize>().ok()?, tensor))
-        });
-        let mut places: Vec<_> = places.collect();
-        places.sort_by_key(|(_, place, _)| *place);
-        for (name, _, tensor) in places {
-            state.vectors.entry(name).or_default().push(tensor.to_vec1::<f64>()?);
-        }
-        let own = self.key_of(&standing.own_key, standing.own_key_origin)?;
-        let (setting, places) = (standing.setting.clone(), standing.places.clone());
-        Ok(Some(OfNodes { setting, places, state, answers: standing.answers.clone(), own }))
     }
 
     /// Writes the file, for its owner alone, in place of an older one.
@@ -347,41 +260,6 @@ impl Checkpoint {
     }
 }
 
-/// SHA-256 of shape, records and labels, and for tokens of how many there are and what is asked of them. It is a function of private
-/// data and stays in the checkpoint.
-pub(crate) struct Fingerprint(String);
-
-impl Fingerprint {
-    /// # Errors
-    /// When the records cannot be read.
-    pub(crate) fn of(data: &Dataset) -> Result<Self> {
-        let (mut hash, mut features, mut labels) = (Sha256::new(), Vec::new(), Vec::new());
-        hash.update(format!("{:?} {:?}", data.shape(), data.classes()));
-        let form = data.form();
-        if let Domain::Tokens { .. } = form.domain {
-            hash.update(format!("{:?} {:?}", form.domain, form.target));
-        }
-        let rows: Vec<usize> = (0..data.len()).collect();
-        for rows in rows.chunks(256) {
-            data.gather(rows, &mut features, &mut labels)?;
-            features.iter().for_each(|feature| hash.update(feature.to_le_bytes()));
-            labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
-        }
-        Ok(Self(hexadecimal(&hash.finalize())))
-    }
-
-    /// The same records where each is at its node: dealt otherwise, their sums are others.
-    pub(crate) fn dealt<'a>(&self, shards: impl IntoIterator<Item = &'a [usize]>) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(&self.0);
-        for shard in shards {
-            hash.update((shard.len() as u64).to_le_bytes());
-            shard.iter().for_each(|row| hash.update((*row as u64).to_le_bytes()));
-        }
-        Self(hexadecimal(&hash.finalize()))
-    }
-}
-
 /// Two digits for each byte.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -389,30 +267,4 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 
 fn unreadable(path: &Path, found: impl ToString) -> Error {
     Error::data(Place::file(path), found.to_string(), "a checkpoint written by this version of dpsgd")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::{Format, Reading, Vocabulary, read};
-
-    #[test]
-    fn tokens_are_other_records_than_the_numbers_they_look_like() {
-        let here = tempfile::tempdir().unwrap();
-        let path = here.path().join("t.tsv");
-        let of = |content: &str, vocabulary| {
-            std::fs::write(&path, content).unwrap();
-            let (format, length) = (Some(Format::Text), Some(1));
-            let reading = Reading { format, vocabulary: Some(vocabulary), length, ..Reading::default() };
-            Fingerprint::of(&read(&path, &reading).unwrap()).unwrap().0
-        };
-        let bytes = of("a\t0\nb\t1\na\t0\n", Vocabulary::bytes());
-        assert_ne!(bytes, of("a\t0\na\t1\na\t0\n", Vocabulary::bytes()));
-        let (features, classes) = (vec![97.0, 98.0, 97.0], vec!["0".to_string(), "1".to_string()]);
-        let numbers = Dataset::from_dense("t", &[1], features, classes, vec![0, 1, 0]).unwrap();
-        assert_ne!(bytes, Fingerprint::of(&numbers).unwrap().0);
-        // The same ids out of more words.
-        let words = |list: &str| of("a\t0\nb\t1\na\t0\n", Vocabulary::words(list.split(' ')).unwrap());
-        assert_ne!(words("a b"), words("a b c"));
-    }
 }

@@ -1,9 +1,17 @@
 //! The training loop.
 
+mod tensors;
+mod training;
+
+use tensors::on_device;
+pub use tensors::tensors;
+pub(crate) use tensors::token_tensors;
+pub use training::Training;
+
 use crate::augment::Augmentation;
 use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::clip::{Clip, ClipNorm, ClippedSum, Clipping, Symmetry, Unclipped};
-use crate::data::{Dataset, Domain, Form, Target};
+use crate::data::Dataset;
 use crate::distributed::Shards;
 use crate::distributed::cost::NodeCost;
 use crate::grad::{PerExample, Recorded, probe_isolation_of};
@@ -17,7 +25,7 @@ use crate::run::Run;
 use crate::sample::Batch;
 use crate::seed::Key;
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use dp_accountant::Ledger;
 use std::cell::OnceCell;
 use std::num::NonZeroUsize;
@@ -69,47 +77,6 @@ pub enum Wish {
     Pause,
     /// Stop here; the trainer stays where it is.
     Stop,
-}
-
-/// A run that can be watched, stopped, kept and taken up again: steps of a [`Trainer`], or rounds of many nodes
-/// ([`Rounds`](crate::distributed::Rounds)). In a run of many processes all of them call the same methods in the same order.
-pub trait Training {
-    /// Takes steps until the run is done, the budget is spent, or `watch` wishes to stop or pause; in a run of many processes the
-    /// watcher of node 0 decides for all. What ended it: `Continue` where nothing is left to do.
-    ///
-    /// # Errors
-    /// Whatever a step refuses; the steps before it are in the ledger.
-    fn train(&mut self, watch: &mut (dyn FnMut(&Progress<'_>) -> Result<Wish> + Send)) -> Result<Wish>;
-
-    /// Steps or rounds done.
-    fn step(&self) -> u32;
-
-    /// The steps of the plan that the run has spent.
-    ///
-    /// # Errors
-    /// When they are too many to be counted.
-    fn spent_steps(&self) -> Result<u32>;
-
-    /// Whether every step that can be taken has been.
-    fn is_done(&self) -> bool;
-
-    /// What has been spent.
-    fn ledger(&self) -> &Ledger;
-
-    /// The clip norm of the step to come.
-    fn clip_norm(&self) -> ClipNorm;
-
-    /// Everything needed to go on from here, with notes of the caller's own; nothing where the run was left in the middle of a round.
-    ///
-    /// # Errors
-    /// When tensors cannot be read from their device.
-    fn checkpoint(&self, notes: serde_json::Value) -> Result<Option<Checkpoint>>;
-
-    /// Goes on from a checkpoint: every later bit is the same.
-    ///
-    /// # Errors
-    /// When the checkpoint is not one of this run.
-    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()>;
 }
 
 impl<'a> Trainer<'a> {
@@ -441,88 +408,6 @@ impl<'a> Trainer<'a> {
     }
 }
 
-impl Training for Trainer<'_> {
-    fn train(&mut self, watch: &mut (dyn FnMut(&Progress<'_>) -> Result<Wish> + Send)) -> Result<Wish> {
-        Trainer::train(self, watch)
-    }
-
-    fn step(&self) -> u32 {
-        self.step
-    }
-
-    fn spent_steps(&self) -> Result<u32> {
-        Ok(self.step)
-    }
-
-    fn is_done(&self) -> bool {
-        Trainer::is_done(self)
-    }
-
-    fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    fn clip_norm(&self) -> ClipNorm {
-        self.clip_norm
-    }
-
-    fn checkpoint(&self, notes: serde_json::Value) -> Result<Option<Checkpoint>> {
-        Trainer::checkpoint(self, &notes).map(Some)
-    }
-
-    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        Trainer::resume(self, checkpoint)
-    }
-}
-
 fn describe(plan: &Plan) -> String {
     serde_json::to_string(plan).unwrap_or_default()
-}
-
-/// The records `rows` as `xs` `(rows, ..record shape)` and `ys` `(rows)`, in the parameters' type and on their device.
-///
-/// Tokens are u32. Where each token is to be foretold, `ys` `(rows, length)` are the tokens and `xs` those one place before, the
-/// filler before the first.
-///
-/// # Errors
-/// When a row is not in the data.
-pub fn tensors(data: &Dataset, rows: &[usize], parameters: &Parameters) -> Result<(Tensor, Tensor)> {
-    let form = data.form();
-    if let Domain::Tokens { .. } = form.domain {
-        let (mut tokens, mut labels) = (Vec::new(), Vec::new());
-        data.gather_tokens(rows, &mut tokens, &mut labels)?;
-        return token_tensors(&form, tokens, labels, parameters);
-    }
-    let (mut features, mut labels) = (Vec::new(), Vec::new());
-    data.gather(rows, &mut features, &mut labels)?;
-    on_device(features, labels, data.shape(), parameters)
-}
-
-fn on_device(
-    features: Vec<f32>,
-    labels: Vec<u32>,
-    shape: &[usize],
-    parameters: &Parameters,
-) -> Result<(Tensor, Tensor)> {
-    let rows = labels.len();
-    let shape: Vec<usize> = std::iter::once(rows).chain(shape.iter().copied()).collect();
-    let xs = Tensor::from_vec(features, shape, &Device::Cpu)?.to_dtype(parameters.dtype())?;
-    let ys = Tensor::from_vec(labels, rows, parameters.device())?;
-    Ok((xs.to_device(parameters.device())?, ys))
-}
-
-/// Inputs and targets out of the tokens of some records and their classes.
-pub(crate) fn token_tensors(
-    form: &Form,
-    tokens: Vec<u32>,
-    labels: Vec<u32>,
-    parameters: &Parameters,
-) -> Result<(Tensor, Tensor)> {
-    let shape: Vec<usize> = std::iter::once(labels.len()).chain(form.shape.iter().copied()).collect();
-    let xs = Tensor::from_vec(form.inputs(&tokens), shape.as_slice(), parameters.device())?;
-    let ys = match form.target {
-        Target::Class(_) => Tensor::from_vec(labels, shape[0], parameters.device())?,
-        Target::NextToken => Tensor::from_vec(tokens, shape, parameters.device())?,
-    };
-    Ok((xs, ys))
 }
