@@ -170,6 +170,13 @@ impl DataArgs {
         self.data.contains(NODE)
     }
 
+    /// The name of files of nodes, with {node} for the number.
+    pub(super) fn name_of_files(&self) -> String {
+        let name =
+            Path::new(&self.data).file_name().map_or_else(|| self.data.clone(), |name| name.to_string_lossy().into());
+        name.split_once('.').map_or(name.clone(), |(stem, _)| stem.to_string())
+    }
+
     /// Reads the file of one node alone, and for node 0 the test data.
     pub(super) fn of_node(&self, node: usize) -> Result<Datasets> {
         self.check_files()?;

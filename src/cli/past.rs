@@ -41,6 +41,11 @@ impl PastArgs {
         Ok(())
     }
 
+    /// Whether a ledger is given.
+    pub(super) fn shares_a_ledger(&self) -> bool {
+        self.ledger.is_some()
+    }
+
     /// Which of the flags are given.
     pub(super) fn given(&self) -> [(&'static str, bool); 2] {
         [("--ledger", self.ledger.is_some()), ("--extend", self.extend.is_some())]

@@ -141,6 +141,11 @@ impl Dataset {
         &self.notes
     }
 
+    /// The assumption about how many records there are.
+    pub(crate) fn record_count_note(&self) -> String {
+        record_count_note(self.len())
+    }
+
     /// What another file must be read with to become records of the same meaning.
     pub fn schema(&self) -> &Schema {
         &self.schema

@@ -8,30 +8,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-/// Whether all processes have the same `parts`, keys among them: of those only a hash is told.
+/// Whether all processes have the same of every part, keys among them: of those only a hash is told.
 ///
 /// # Errors
-/// When a process has others; all processes hear of it, so that nobody waits for one that was refused.
-pub(crate) fn same(transport: &mut dyn Transport, parts: &[&[u8]]) -> Result<()> {
-    let mut own = Sha256::new();
-    for part in parts {
-        own.update((part.len() as u64).to_le_bytes());
-        own.update(part);
+/// When a process has another, naming the part and its node; all processes hear of it, so that nobody waits for one that was refused.
+pub(crate) fn same(transport: &mut dyn Transport, parts: &[(&str, &[u8])]) -> Result<()> {
+    for (name, part) in parts {
+        let own: Message = Sha256::digest(part).to_vec().into();
+        let all = transport.collect(vec![Message::clone(&own); transport.hosted().len()])?;
+        let other = |all: Vec<Message>| all.iter().position(|theirs| *theirs != own);
+        let other = all.map(|all| other(all).map_or_else(Vec::new, |node| node.to_string().into()));
+        let other = transport.broadcast(other.map(Message::from))?;
+        if !other.is_empty() {
+            let node = String::from_utf8_lossy(&other);
+            let reason =
+                format!("node {node} has another {name} than node 0; start all with the same flags and the same data");
+            return Err(Error::Refused { reason });
+        }
     }
-    let own: Message = own.finalize().to_vec().into();
-    let hosted = transport.hosted().len();
-    let all = transport.collect(vec![Message::clone(&own); hosted])?;
-    let other = all
-        .map(|all| all.iter().position(|theirs| *theirs != own).map_or_else(Vec::new, |node| node.to_string().into()));
-    let other = transport.broadcast(other.map(Message::from))?;
-    if other.is_empty() {
-        return Ok(());
-    }
-    let node = String::from_utf8_lossy(&other);
-    let reason = format!(
-        "node {node} has another plan, key or shards than node 0, or other flags; start all with the same ones"
-    );
-    Err(Error::Refused { reason })
+    Ok(())
 }
 
 /// What node 0 wishes, in all processes.

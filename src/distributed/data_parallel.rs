@@ -70,7 +70,8 @@ impl<'a> Shards<'a> {
     pub(crate) fn agree(&mut self, plan: &Plan, key: &Key) -> Result<()> {
         let plan = serde_json::to_vec(plan).map_err(|error| Error::value("plan", error, "finite numbers"))?;
         let nodes: Vec<u8> = self.nodes.iter().flat_map(|node| (*node as u64).to_le_bytes()).collect();
-        agreement::same(self.transport, &[&plan, key.derived("agreement").secret(), &nodes])
+        let key = key.derived("agreement");
+        agreement::same(self.transport, &[("plan", &plan), ("key", key.secret()), ("dealing of records", &nodes)])
     }
 
     /// The node of every record.

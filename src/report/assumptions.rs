@@ -24,7 +24,11 @@ pub(super) fn all(
     utility: &Utility,
 ) -> Vec<String> {
     let own = of_run(privacy, nodes, model, utility).into_iter().map(|assumption| assumption.text);
-    own.chain(data.notes().iter().cloned()).collect()
+    // The unit of a reading is a record, and its number of records that of one file.
+    let other_unit = |note: &&String| privacy.unit == Unit::Client && note.starts_with("the unit of privacy is");
+    let of_one_file = |note: &&String| nodes.is_some_and(|nodes| nodes.apart) && **note == data.record_count_note();
+    let notes = data.notes().iter().filter(|note| !other_unit(note) && !of_one_file(note)).cloned();
+    own.chain(notes).collect()
 }
 
 /// The assumptions that a report states, each with its consequence.
@@ -51,7 +55,7 @@ const OF_DATA: &str = "Whatever was found in the data rather than declared is no
 /// What is assumed apart from the reading of the data.
 fn of_run(privacy: &Privacy, nodes: Option<&OfNodes>, model: &ModelFile, utility: &Utility) -> Vec<Assumption> {
     let mut list = if privacy.unit == Unit::Client { of_clients(privacy) } else { of_records(privacy) };
-    list.extend(nodes.into_iter().flat_map(|nodes| of_nodes(nodes, privacy.key)));
+    list.extend(nodes.into_iter().flat_map(|nodes| of_nodes(nodes, privacy.unit, privacy.key)));
     list.push(of_keys(privacy));
     list.extend(of_clipping(privacy));
     list.push(assume(
@@ -116,7 +120,7 @@ fn of_choices() -> Assumption {
 }
 
 /// What nodes keep to themselves, and whom they trust.
-fn of_nodes(nodes: &OfNodes, key: Origin) -> Vec<Assumption> {
+fn of_nodes(nodes: &OfNodes, unit: Unit, key: Origin) -> Vec<Assumption> {
     let Some(setting) = &nodes.setting else {
         return vec![assume(
             "The nodes trust each other, and whoever sees the messages between them is trusted: all have the key, and sums of gradients \
@@ -129,15 +133,21 @@ fn of_nodes(nodes: &OfNodes, key: Origin) -> Vec<Assumption> {
          data came to be where they are, and no part of the mechanism.",
         "A record at two nodes costs the sum of both; and a size that depends on private labels tells something about them.",
     )];
+    let central = setting.trust == Trust::Central;
     list.push(assume(
-        "Memories, momenta, messages before their noise and checkpoints stay at their nodes.",
+        match (central, unit) {
+            (true, Unit::Client) => {
+                "Memories, momenta and checkpoints stay at their nodes. Messages go without noise to the nodes that add them up, and nowhere \
+                 else."
+            }
+            _ => "Memories, momenta, messages before their noise and checkpoints stay at their nodes.",
+        },
         "They were computed from private data without noise: whoever sees them is told more than the epsilon allows.",
     ));
     list.push(match (setting.trust, nodes.transport.as_str(), key) {
         (Trust::Central, ..) => assume(
-            "All nodes have the key of the noise, and read parts of each other's messages before it: they trust each other, and whoever \
-             runs them.",
-            "Whoever has the key, or reads the messages, sees what the noise hides.",
+            "All nodes have the key of all noise, and can take it off: they trust each other, and whoever runs them.",
+            "Whoever has the key sees what the noise hides.",
         ),
         (Trust::Local, "mpi", Origin::OperatingSystem) if nodes.apart => assume(
             "Every process drew the key of its own noise, read the records of its own node alone, and told neither to anybody.",

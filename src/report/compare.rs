@@ -3,7 +3,8 @@
 use super::html::Html;
 use super::page::{classes, note, number, plots};
 use super::statement::{round, up};
-use super::{FinishedRun, Interval, pictures};
+use super::{FinishedRun, Interval, OfNodes, pictures};
+use crate::plan::Unit;
 use serde::Serialize;
 
 /// What a run is compared by.
@@ -15,6 +16,11 @@ pub struct Summary {
     pub model: String,
     /// The data set.
     pub data: String,
+    /// What it protects: a record, or a client.
+    pub unit: Unit,
+    /// How many nodes it was on, if there were any beside one machine, and their algorithm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<String>,
     /// The epsilon spent.
     pub epsilon: Interval,
     /// The delta it holds at.
@@ -32,7 +38,8 @@ pub struct Summary {
 }
 
 /// Columns of the table of runs.
-const COLUMNS: [&str; 8] = ["run", "model", "epsilon", "delta", "accuracy", "steps", "noise multiplier", "seconds"];
+const COLUMNS: [&str; 9] =
+    ["run", "model", "protects", "epsilon", "delta", "accuracy", "steps", "noise multiplier", "seconds"];
 
 impl Summary {
     /// From what the run left behind.
@@ -42,6 +49,8 @@ impl Summary {
             directory: run.name.clone(),
             model: run.report.model.architecture.clone(),
             data: run.report.recipe.data.clone(),
+            unit: privacy.unit,
+            nodes: run.report.nodes.as_ref().map(OfNodes::summary),
             epsilon: privacy.epsilon,
             delta: privacy.delta.get(),
             test_accuracy: utility.test_accuracy,
@@ -55,20 +64,24 @@ impl Summary {
     /// The runs as a table to be read, columns aligned; epsilon is rounded up.
     pub fn table(runs: &[Self]) -> String {
         let head = COLUMNS.map(str::to_string);
-        let rows: Vec<[String; 8]> = std::iter::once(head).chain(runs.iter().map(Self::cells)).collect();
+        let rows: Vec<[String; 9]> = std::iter::once(head).chain(runs.iter().map(Self::cells)).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-        let line = |row: &[String; 8]| {
+        let line = |row: &[String; 9]| {
             let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}  "));
             cells.collect::<String>().trim_end().to_string() + "\n"
         };
         rows.iter().map(line).collect()
     }
 
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self) -> [String; 9] {
         [
             self.directory.clone(),
             self.model.clone(),
+            match &self.nodes {
+                Some(nodes) => format!("{}, {nodes}", self.unit.name()),
+                None => self.unit.name().into(),
+            },
             up(self.epsilon.upper),
             self.delta.to_string(),
             self.test_accuracy.map_or_else(|| "none".into(), |accuracy| format!("{:.2} %", 100.0 * accuracy)),
@@ -83,8 +96,8 @@ impl Summary {
 pub fn comparison(runs: &[FinishedRun]) -> String {
     let title = format!("{} private models compared", runs.len());
     let cells = |run: &FinishedRun| {
-        let [name, model, numbers @ ..] = Summary::new(run).cells();
-        [name, model].map(Html::from).into_iter().chain(numbers.map(number)).collect()
+        let [name, model, protects, numbers @ ..] = Summary::new(run).cells();
+        [name, model, protects].map(Html::from).into_iter().chain(numbers.map(number)).collect()
     };
     let header = [
         Html::plain("h1", [title.as_str().into()]),

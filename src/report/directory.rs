@@ -109,6 +109,13 @@ impl RunDirectory {
         if there.exists() {
             directory.lock()?;
         }
+        if !there.exists() && path.join("report.json").exists() {
+            let reason = format!(
+                "the run in {} is finished; --extend goes on from its model, under a larger budget",
+                path.display()
+            );
+            return Err(Error::Refused { reason });
+        }
         Ok((directory, Checkpoint::read(&there)?))
     }
 

@@ -63,6 +63,11 @@ const GROUPS: [NonZeroU64; 2] = [NonZeroU64::MIN.saturating_add(1), NonZeroU64::
 pub fn guarantees(plan: &Plan, event: &Event, of_one: Bound, apart: bool) -> crate::Result<Vec<Guarantee>> {
     let stated = Guarantee::of_group(plan.draft().unit, NonZeroU64::MIN, finite(of_one));
     let mut rows = vec![stated, batches_known(plan, event)?];
+    if apart && plan.draft().unit == Unit::Record {
+        rows[0].meaning = "Protects each record from whoever sees what the nodes release and knows all other records, the plan and the \
+                           program, but not which records the batches held."
+            .into();
+    }
     for size in GROUPS {
         rows.push(if apart { group_apart(plan, event, size)? } else { group_of(plan, event, size)? });
     }

@@ -39,7 +39,7 @@ use crate::data::{Dataset, Schema};
 use crate::evaluate::Evaluation;
 use crate::journal::Journal;
 use crate::nn::Parameters;
-use crate::plan::Plan;
+use crate::plan::{Plan, Unit};
 use crate::recipe::Recipe;
 use crate::run::Run;
 use crate::seed::{Key, Origin};
@@ -326,7 +326,10 @@ impl Privacy {
             joint,
             unit: draft.unit,
             neighbouring_relation: draft.relation,
-            sampler: draft.noise.sampler(),
+            sampler: match draft.unit {
+                Unit::Client if draft.expected_batch == draft.records => "none".into(),
+                Unit::Client | Unit::Record => draft.noise.sampler(),
+            },
             sampling_rate: plan.sampling_rate(),
             records: draft.records,
             expected_batch: plan.mean_batch(),

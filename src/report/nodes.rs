@@ -3,9 +3,9 @@
 use super::Report;
 use super::statement::Rows;
 use crate::Result;
+use crate::distributed::Setting;
 use crate::distributed::cost::NodeCost;
 use crate::distributed::guarantee::Promise;
-use crate::distributed::{Method, Setting};
 use crate::plan::{Plan, Unit};
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
@@ -47,6 +47,12 @@ impl OfNodes {
             None => shared_steps(),
         };
         Ok(Self { promise: rows.into_iter().map(|(label, value)| (label.into(), value)).collect(), ..self })
+    }
+
+    /// In a few words.
+    pub(super) fn summary(&self) -> String {
+        let algorithm = self.setting.as_ref().map_or("dp-sgd", |setting| setting.method.name());
+        format!("{} nodes, {algorithm}", self.records.len())
     }
 
     /// Whether nodes release by themselves, so that the records of a person may be behind the noise of different ones.
@@ -103,7 +109,7 @@ impl OfNodes {
             ("nodes", format!("{nodes}, {place}; dealt by {}, {records}", self.partition)),
             ("algorithm", algorithm.to_string()),
         ];
-        rows.extend(self.setting.as_ref().map(|setting| ("constants", constants(&setting.method))));
+        rows.extend(self.setting.as_ref().map(|setting| ("constants", constants(setting))));
         if let Some(topology) = self.setting.as_ref().and_then(|setting| setting.method.topology()) {
             let gap = self.spectral_gap.map_or_else(String::new, |gap| format!(", spectral gap {gap:.4}"));
             rows.push(("topology", format!("{topology}{gap}")));
@@ -144,21 +150,40 @@ impl OfNodes {
     }
 }
 
-/// The constants of an algorithm, by their names.
-fn constants(method: &Method) -> String {
-    let fields = match serde_json::to_value(method) {
+/// The constants of an algorithm, by the flags that give them.
+fn constants(setting: &Setting) -> String {
+    let fields = match serde_json::to_value(&setting.method) {
         Ok(serde_json::Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
     // Who talks to whom has a row of its own.
     let constants = fields.iter().filter(|(name, _)| !["name", "topology"].contains(&name.as_str()));
-    let words = constants.map(|(name, value)| match value {
-        serde_json::Value::String(word) => format!("{} {word}", name.replace('_', " ")),
-        serde_json::Value::Null => format!("{} none", name.replace('_', " ")),
-        value => format!("{} {value}", name.replace('_', " ")),
+    let words = constants.map(|(name, value)| {
+        let flag = FLAGS
+            .iter()
+            .find(|(field, _)| field == name)
+            .map_or_else(|| name.replace('_', "-"), |(_, flag)| (*flag).into());
+        match value {
+            serde_json::Value::String(word) => format!("{flag} {word}"),
+            serde_json::Value::Null => format!("{flag} none"),
+            value => format!("{flag} {value}"),
+        }
     });
-    words.collect::<Vec<_>>().join(", ")
+    let batch = setting.minibatch.map(|size| format!("batch-size {size}"));
+    words.chain(batch).collect::<Vec<_>>().join(", ")
 }
+
+/// Fields of a method whose flags have other names.
+const FLAGS: [(&str, &str); 8] = [
+    ("step", "learning-rate"),
+    ("radius", "message-clip"),
+    ("visibility", "memory"),
+    ("rate", "memory-rate"),
+    ("alpha", "smoothing"),
+    ("feedback", "feedback-clip"),
+    ("longest", "longest-step"),
+    ("start", "first-direction"),
+];
 
 /// What nodes that share the steps of one machine rest their promise on.
 fn shared_steps() -> Rows {

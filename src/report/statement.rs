@@ -167,7 +167,7 @@ pub(super) fn not_private(report: &Report) -> Vec<String> {
         list.push("seconds of computing and waiting of the nodes in report.json and report.html".into());
     }
     if report.nodes.as_ref().is_some_and(|nodes| nodes.transport == "mpi" && nodes.setting.is_some()) {
-        list.push("of the clipped fraction and the like, which are here those of node 0 alone".into());
+        list.push("the same of other nodes, which they have for themselves: what is here is of node 0 alone".into());
     }
     if report.utility.test_accuracy.is_some() {
         list.push("the test accuracy and loss, with respect to the test records".into());

@@ -51,7 +51,7 @@ pub(super) struct NodesArgs {
     /// celgc, local-sgd, episode, dsgd, gradient-tracking, kgt, scaffold: steps between two messages [default: 1].
     #[arg(long, value_name = "K")]
     local_steps: Option<NonZeroU32>,
-    /// celgc, parallel-clip, episode: the longest step.
+    /// celgc, parallel-clip, episode: the longest step, which they need.
     #[arg(long, value_name = "G")]
     longest_step: Option<f64>,
     /// clip21-sgd2m: the share of a new gradient in a node's momentum [default: 0.1].
@@ -136,6 +136,14 @@ impl NodesArgs {
     /// # Errors
     /// When MPI is asked for and cannot be had, and when flags of nodes are given for one machine.
     pub(super) fn start(&self) -> Result<Option<Box<dyn Transport>>> {
+        let started = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].map(std::env::var).into_iter().flatten();
+        let started = started.filter_map(|size| size.parse::<usize>().ok()).max().unwrap_or(1);
+        if self.transport == TransportName::Local && started > 1 {
+            let reason = format!(
+                "mpirun has started {started} processes, and each would train and publish a model of its own; add --transport mpi"
+            );
+            return Err(Error::Refused { reason });
+        }
         match (self.transport, self.nodes) {
             (TransportName::Local, Some(nodes)) => Ok(Some(Box::new(Local::new(nodes.get())?))),
             (TransportName::Local, None) => {
@@ -161,6 +169,10 @@ impl NodesArgs {
     /// When `mpirun` has started another number of them.
     pub(super) fn check_count(&self, transport: Option<&(dyn Transport + 'static)>) -> Result<()> {
         let there = transport.map_or(1, Transport::nodes);
+        if self.over_mpi() && there == 1 && self.nodes.is_none() {
+            let reason = "mpirun has started one process, or another MPI than that of this build has; give --nodes 1 if one is meant";
+            return Err(Error::Refused { reason: reason.into() });
+        }
         match self.nodes.filter(|nodes| nodes.get() != there) {
             None => Ok(()),
             Some(nodes) => {

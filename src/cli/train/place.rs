@@ -27,7 +27,7 @@ impl Place {
         if let Some(transport) = transport.as_deref_mut() {
             // Whoever is to resume and whoever is not would wait for each other.
             let flags = [args.out.is_some(), args.resume, args.nodes.has_algorithm()].map(u8::from);
-            same(transport, &[&flags])?;
+            same(transport, &[("--out, --resume or --algorithm", &flags)])?;
         }
         let leads = first == 0;
         let Some(out) = &args.out else { return Ok(Self::none(leads)) };

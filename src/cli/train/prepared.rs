@@ -78,7 +78,10 @@ impl Prepared {
         let relation = args.relation()?;
         let past = shared_value(&mut transport, || before.past(relation, checkpoint.map(Checkpoint::plan)))?;
         let count = transport.map(|transport| transport.nodes());
-        let Outline { plan, recipe, setting } = args.outline(&data.train, data.records(), past, count)?;
+        let Outline { plan, mut recipe, setting } = args.outline(&data.train, data.records(), past, count)?;
+        if args.data.is_of_nodes() {
+            recipe.data = args.data.name_of_files();
+        }
         let of_nodes = |count| {
             let shards = args.nodes.shards(&data.train, data.files.as_deref(), apart, count, &key)?;
             let (over_mpi, partition) = (args.nodes.over_mpi(), args.nodes.dealt().to_string());
@@ -235,6 +238,10 @@ impl Prepared {
     }
 }
 
+/// What files of nodes must have alike.
+const READING: &str = "reading of its file (put columns in one order, declare columns, ranges and --classes, and look at each with `dpsgd data \
+                       inspect`)";
+
 /// The data of this process, and whether they are those of its own node alone: where each process hosts one node of an algorithm, and
 /// each node has a file.
 fn data(args: &Args, key: &Key, transport: Option<&mut (dyn Transport + 'static)>) -> Result<(Datasets, bool)> {
@@ -243,14 +250,16 @@ fn data(args: &Args, key: &Key, transport: Option<&mut (dyn Transport + 'static)
     if !apart {
         return Ok((args.data.read(key, Some(transport.nodes()))?, false));
     }
+    if args.past.shares_a_ledger() {
+        let reason = "--ledger is the budget of one owner, and each node has records of its own: the owners' ledgers are not at node 0; leave \
+                      it out, and count the run in every ledger yourself";
+        return Err(Error::Refused { reason: reason.into() });
+    }
     let own = args.data.of_node(transport.hosted().start)?;
     let schema =
         serde_json::to_vec(own.train.schema()).map_err(|error| Error::value("schema", error, "finite numbers"))?;
     // Columns, classes and ranges that were found in one file are others in the next.
-    if same(transport, &[&schema]).is_err() {
-        let reason = "the files of the nodes were not read in one way; declare columns, ranges and --classes, or see `dpsgd data` for each";
-        return Err(Error::Refused { reason: reason.into() });
-    }
+    same(transport, &[(READING, &schema)])?;
     let size: Message = (own.train.len() as u64).to_le_bytes().into();
     let sizes = transport.collect(vec![size])?;
     let sizes = from_first(transport, || {
@@ -284,9 +293,16 @@ fn own(args: &Args, key: &Key, checkpoint: Option<&Checkpoint>) -> Result<Key> {
 }
 
 fn shared(transport: &mut Option<&mut (dyn Transport + 'static)>, make: impl FnOnce() -> Result<Key>) -> Result<Key> {
-    let parts = |key: Key| (*key.secret(), key.origin());
-    let (bytes, origin): ([u8; 32], Origin) = shared_value(transport, || make().map(parts))?;
-    Ok(Key::from_parts(bytes, origin))
+    let Some(transport) = transport else { return make() };
+    let key = if transport.hosted().contains(&0) { Some(make()?) } else { None };
+    // As it is: the number of bytes that are sent is published.
+    let message = key.map(|key| [key.secret().as_slice(), &[u8::from(key.origin() == Origin::Seed)]].concat());
+    let told = transport.broadcast(message.map(Into::into))?;
+    match <[u8; 33]>::try_from(&*told) {
+        Ok([bytes @ .., 0]) => Ok(Key::from_parts(bytes, Origin::OperatingSystem)),
+        Ok([bytes @ .., 1]) => Ok(Key::from_parts(bytes, Origin::Seed)),
+        _ => Err(Error::value("key of node 0", format!("{} bytes", told.len()), "32, and where they come from")),
+    }
 }
 
 /// What the process of node 0 makes, in all processes.

@@ -1,6 +1,6 @@
 //! The terms of a run as its plan and setting have them.
 
-use super::{Clipping, EXAMPLES_OF_CLIENTS, Memories, Neighbour, Noise, Promise, RECORDS_IN_MESSAGES, Terms, Unit};
+use super::{Clipping, EXAMPLES_OF_CLIENTS, Memories, Neighbour, Noise, Promise, Terms, Unit};
 use crate::distributed::Setting;
 use crate::distributed::uplink::Trust;
 use crate::plan::Plan;
@@ -67,5 +67,8 @@ pub(crate) fn examples_of_clients() -> Error {
 pub(crate) fn records_in_messages(sampled: bool) -> Error {
     let as_clients = "a record that is not clipped by itself counts like a replaced client, however many records the node has; take \
                       --unit client --relation replace, which protects it and all others of its node at the same cost";
-    Error::Refused { reason: if sampled { RECORDS_IN_MESSAGES } else { as_clients }.into() }
+    let in_messages = "sampling records amplifies nothing where nodes clip what they send: the memory carries a record into later messages, of \
+                       rounds in which it is not sampled; take --clipped examples, with which every node adds noise before anything is sent, \
+                       or --unit client";
+    Error::Refused { reason: if sampled { in_messages } else { as_clients }.into() }
 }

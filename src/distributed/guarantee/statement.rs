@@ -15,7 +15,7 @@ impl Promise {
             ("sensitivity", self.sensitivity()),
             ("amplification", self.amplification()),
             ("releases", format!("{} of a node in the whole run", self.terms.releases)),
-            ("private", PRIVATE.into()),
+            ("private", if matches!(self.terms.noise, Noise::Aggregator(_)) { BEFORE_THE_SUM } else { PRIVATE }.into()),
         ]
     }
 
@@ -97,6 +97,10 @@ impl Promise {
 /// What the noise does not hide.
 const PRIVATE: &str = "memories, momenta, messages before their noise, how many were clipped, and checkpoints of \
     nodes: they must not leave them. Choosing radius and step sizes by runs on the same data is not counted";
+
+/// The same, where whoever adds up sees messages.
+const BEFORE_THE_SUM: &str = "memories, momenta and checkpoints of nodes, and how many were clipped: they must not leave them; and single \
+    messages, which only whoever adds up may see. Choosing radius and step sizes by runs on the same data is not counted";
 
 impl std::fmt::Display for Promise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

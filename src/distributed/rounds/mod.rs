@@ -133,11 +133,18 @@ impl<'a> Rounds<'a> {
 
     /// Whether all processes have one plan, setting and shared key.
     fn agree(&mut self) -> Result<()> {
-        let own = serde_json::to_vec(&(self.plan, &self.setting, self.private))
-            .map_err(|error| Error::value("plan", error, "finite numbers"))?;
+        let unreadable = |error| Error::value("plan", error, "finite numbers");
+        let plan = serde_json::to_vec(&(self.plan, self.private)).map_err(unreadable)?;
+        let setting = serde_json::to_vec(&self.setting).map_err(unreadable)?;
         let key = self.grounds.shared.derived("agreement");
         let places = self.grounds.places(&self.setting)?;
-        super::agreement::same(self.transport, &[&own, key.secret(), places.as_bytes()])
+        let parts: [(&str, &[u8]); 4] = [
+            ("plan", &plan),
+            ("algorithm", &setting),
+            ("key", key.secret()),
+            ("dealing of records, graph of peers or physical batch", places.as_bytes()),
+        ];
+        super::agreement::same(self.transport, &parts)
     }
 
     /// Waits until the process of node 0 has come here.
