@@ -10,6 +10,11 @@ use sha2::{Digest, Sha256};
 pub(crate) struct Fingerprint(pub(super) String);
 
 impl Fingerprint {
+    /// The hash.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// # Errors
     /// When the records cannot be read.
     pub(crate) fn of(data: &Dataset) -> Result<Self> {

@@ -44,13 +44,22 @@ pub(super) fn wish(transport: &mut dyn Transport, own: Wish) -> Result<Wish> {
     match *said {
         [0] => Ok(Wish::Continue),
         [1] => {
-            // Nobody is more than one pause behind node 0: of the last two checkpoints all have one in common.
-            transport.collect(vec![Message::from([]); transport.hosted().len()])?;
+            // Nobody is more than one pause behind another: of the last two checkpoints all have one in common.
+            barrier(transport)?;
             Ok(Wish::Pause)
         }
         [2] => Ok(Wish::Stop),
         _ => Err(Error::value("wish of node 0", format!("{said:?}"), "0, 1 or 2")),
     }
+}
+
+/// Waits until all processes have come here.
+///
+/// # Errors
+/// That of the transport.
+pub fn barrier(transport: &mut dyn Transport) -> Result<()> {
+    transport.collect(vec![Message::from([]); transport.hosted().len()])?;
+    from_first(transport, || Ok(()))
 }
 
 /// What the process that hosts node 0 makes, in all processes.

@@ -8,6 +8,7 @@
 use super::cost::{self, NodeCost};
 use super::nodes::Times;
 use super::{Transport, Width, agreement};
+use crate::checkpoint::Fingerprint;
 use crate::clip::ClippedSum;
 use crate::plan::Plan;
 use crate::sample::Batch;
@@ -67,11 +68,30 @@ impl<'a> Shards<'a> {
     ///
     /// # Errors
     /// When this process has not, or another is gone.
-    pub(crate) fn agree(&mut self, plan: &Plan, key: &Key) -> Result<()> {
+    pub(crate) fn agree(
+        &mut self,
+        (plan, key): (&Plan, &Key),
+        start: &[f64],
+        records: Option<&Fingerprint>,
+    ) -> Result<()> {
         let plan = serde_json::to_vec(plan).map_err(|error| Error::value("plan", error, "finite numbers"))?;
         let nodes: Vec<u8> = self.nodes.iter().flat_map(|node| (*node as u64).to_le_bytes()).collect();
         let key = key.derived("agreement");
-        agreement::same(self.transport, &[("plan", &plan), ("key", key.secret()), ("dealing of records", &nodes)])
+        let start = Width::F64.message(start);
+        let records = records.map_or("", Fingerprint::as_str);
+        let parts: [(&str, &[u8]); 5] = [
+            ("copy of the records", records.as_bytes()),
+            ("start", &start),
+            ("plan", &plan),
+            ("key", key.secret()),
+            ("dealing of records", &nodes),
+        ];
+        agreement::same(self.transport, &parts)
+    }
+
+    /// Whether nodes are in several processes.
+    pub(crate) fn spans_processes(&self) -> bool {
+        self.transport.hosted().len() < self.transport.nodes()
     }
 
     /// The node of every record.
@@ -84,9 +104,14 @@ impl<'a> Shards<'a> {
         agreement::wish(self.transport, own)
     }
 
-    /// Waits until the process of node 0 has come here.
+    /// Waits until all processes have come here.
     pub(crate) fn wait(&mut self) -> Result<()> {
-        agreement::from_first(self.transport, || Ok(()))
+        agreement::barrier(self.transport)
+    }
+
+    /// What the process of node 0 says, in all processes.
+    pub(crate) fn first_says(&mut self, own: bool) -> Result<bool> {
+        agreement::from_first(self.transport, || Ok(own))
     }
 
     /// What each node has moved and how long it took, of all nodes, in the process that hosts node 0.

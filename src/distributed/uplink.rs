@@ -174,7 +174,10 @@ impl Uplink {
         if self.compress.is_dense() {
             let arriving =
                 |sent: &Option<Sent>| sent.as_ref().map_or_else(|| vec![0.0; dim], |sent| sent.arriving.clone());
-            return transport.all_reduce_sum(&sent.iter().map(arriving).collect::<Vec<_>>(), self.width);
+            // A sum that gets its noise afterwards is not rounded before: neighbours would differ by more than the radius.
+            let central = self.noise.is_some_and(|noise| noise.trust == Trust::Central);
+            let width = if central { Width::F64 } else { self.width };
+            return transport.all_reduce_sum(&sent.iter().map(arriving).collect::<Vec<_>>(), width);
         }
         let message =
             |sent: &Option<Sent>| sent.as_ref().map_or_else(|| Message::from([]), |sent| Message::clone(&sent.message));

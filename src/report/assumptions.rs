@@ -55,6 +55,13 @@ const OF_DATA: &str = "Whatever was found in the data rather than declared is no
 /// What is assumed apart from the reading of the data.
 fn of_run(privacy: &Privacy, nodes: Option<&OfNodes>, model: &ModelFile, utility: &Utility) -> Vec<Assumption> {
     let mut list = if privacy.unit == Unit::Client { of_clients(privacy) } else { of_records(privacy) };
+    list.extend(privacy.started_apart.then(|| {
+        assume(
+            "The run that this one started from was on nodes that released each for itself: every record was at one of them, and what its \
+             own statement rests on holds too.",
+            "A record at two nodes has cost the sum of both.",
+        )
+    }));
     list.extend(nodes.into_iter().flat_map(|nodes| of_nodes(nodes, privacy.unit, privacy.key)));
     list.push(of_keys(privacy));
     list.extend(of_clipping(privacy));

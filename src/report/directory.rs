@@ -119,16 +119,22 @@ impl RunDirectory {
         Ok((directory, Checkpoint::read(&there)?))
     }
 
-    /// The checkpoint before the one that [`RunDirectory::open`] has found, which it takes the place of: kept as one before, the other
-    /// would be all that is left when the process is killed between the two.
+    /// The checkpoint before the one that [`RunDirectory::open`] has found.
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) fn last_checkpoint(&self) -> Result<Checkpoint> {
+    pub fn last_checkpoint(&self) -> Result<Checkpoint> {
+        Checkpoint::read(&self.path.join(LAST_CHECKPOINT))
+    }
+
+    /// Puts the checkpoint before in the place of the newest, once the run goes on from it: kept as one before, the newest would be all
+    /// that is left when the process is killed between two.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn fall_back(&self) -> Result<()> {
         let last = self.path.join(LAST_CHECKPOINT);
-        let checkpoint = Checkpoint::read(&last)?;
-        fs::rename(&last, self.path.join(CHECKPOINT)).map_err(Error::io("rename", &last))?;
-        Ok(checkpoint)
+        fs::rename(&last, self.path.join(CHECKPOINT)).map_err(Error::io("rename", &last))
     }
 
     /// Where it is.
@@ -149,7 +155,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// When the system refuses; an older checkpoint then still stands.
-    pub(crate) fn keep_checkpoint_and_last(&self, checkpoint: &Checkpoint) -> Result<()> {
+    pub fn keep_checkpoint_and_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         let (newest, last) = (self.path.join(CHECKPOINT), self.path.join(LAST_CHECKPOINT));
         if newest.exists() {
             fs::rename(&newest, &last).map_err(Error::io("rename", &newest))?;
@@ -161,7 +167,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn clear(&self) -> Result<()> {
+    pub fn clear(&self) -> Result<()> {
         self.discard()?;
         fs::remove_file(self.path.join(LOCK)).ok();
         // What somebody else has put there stays.

@@ -158,6 +158,9 @@ pub struct Privacy {
     /// Where the keys came from of the runs that led to the model that the run started from: a seed if any of them had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_from_key: Option<Origin>,
+    /// Whether nodes released each for itself in a run that led to the model that the run started from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started_apart: bool,
     /// The stated guarantee beside two others of the same releases: with the batches known, and for a person with several records.
     pub guarantees: Vec<Guarantee>,
 }
@@ -346,6 +349,7 @@ impl Privacy {
             generator: "ChaCha20".into(),
             key,
             started_from_key: past.keys,
+            started_apart: past.apart,
             guarantees: guarantees(plan, &event, bound, past.apart || nodes.is_some_and(OfNodes::release_apart))?,
         })
     }

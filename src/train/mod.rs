@@ -12,8 +12,8 @@ use crate::augment::Augmentation;
 use crate::checkpoint::{Checkpoint, Fingerprint};
 use crate::clip::{Clip, ClipNorm, ClippedSum, Clipping, Symmetry, Unclipped};
 use crate::data::Dataset;
-use crate::distributed::Shards;
 use crate::distributed::cost::NodeCost;
+use crate::distributed::{Shards, point_of};
 use crate::grad::{PerExample, Recorded, probe_isolation_of};
 use crate::kernel::team::awake;
 use crate::model::Model;
@@ -157,7 +157,10 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When processes have different plans, keys or shards.
     pub fn among(self, mut shards: Shards<'a>) -> Result<Self> {
-        shards.agree(self.plan, self.key)?;
+        let start = point_of(self.parameters)?;
+        // One process has one copy of the records.
+        let records = if shards.spans_processes() { Some(Fingerprint::of(self.data)?) } else { None };
+        shards.agree((self.plan, self.key), &start, records.as_ref())?;
         Ok(Self { shards: Some(shards), fingerprint: OnceCell::new(), ..self })
     }
 
@@ -386,12 +389,20 @@ impl<'a> Trainer<'a> {
         self.shards.as_mut().map_or(Ok(None), Shards::costs)
     }
 
-    /// Waits, in a run of many processes, until that of node 0 has come here.
+    /// Waits, in a run of many processes, until all have come here.
     ///
     /// # Errors
     /// When another node is gone.
     pub fn wait(&mut self) -> Result<()> {
         self.shards.as_mut().map_or(Ok(()), Shards::wait)
+    }
+
+    /// What the process of node 0 says, in all processes of a run.
+    ///
+    /// # Errors
+    /// When another node is gone.
+    pub fn first_says(&mut self, own: bool) -> Result<bool> {
+        self.shards.as_mut().map_or(Ok(own), |shards| shards.first_says(own))
     }
 
     fn fingerprint(&self) -> Result<&Fingerprint> {

@@ -28,11 +28,19 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Waits until the process of node 0 has come here.
+    /// Waits until all processes have come here.
     pub(super) fn wait(&mut self) -> Result<()> {
         match self {
             Self::Steps(trainer) => trainer.wait(),
             Self::Rounds(rounds) => rounds.wait(),
+        }
+    }
+
+    /// What the process of node 0 says, in all processes.
+    pub(super) fn first_says(&mut self, own: bool) -> Result<bool> {
+        match self {
+            Self::Steps(trainer) => trainer.first_says(own),
+            Self::Rounds(rounds) => rounds.first_says(own),
         }
     }
 

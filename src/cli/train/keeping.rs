@@ -1,6 +1,7 @@
 //! What is kept of a run, from its first step to its last: in its directory, and in a ledger that it shares.
 
 use super::Args;
+use super::course::Course;
 use super::place::Place;
 use super::prepared::Prepared;
 use crate::cli::flags::Flags;
@@ -61,23 +62,24 @@ impl<'a> Keeping<'a> {
         }
     }
 
-    /// Before the first step: whatever happens from here on, there is something to go on from, and the shared ledger knows of it.
-    pub(super) fn begin(&self, run: &dyn Training, journal: &Journal) -> Result<()> {
+    /// Before the first step: whatever happens from here on, every process has something to go on from, and the shared ledger knows of
+    /// it before anybody says anything.
+    pub(super) fn begin(&self, course: &mut Course<'_>, journal: &Journal) -> Result<()> {
         self.place.make()?;
-        self.keep(run, journal)?;
-        if !self.place.leads() {
-            return Ok(());
-        }
+        self.keep(course.run(), journal)?;
         if let Some(directory) = self.directory() {
             directory.keep_config(&self.config)?;
         }
+        course.wait()?;
         let Prepared { before, plan, recipe, .. } = self.prepared;
-        if let Err(error) = before.set_aside(plan, recipe) {
-            // What an interrupted run has bought stays.
-            self.directory().iter().filter(|_| self.fresh).try_for_each(|directory| directory.discard())?;
-            return Err(error);
+        let set_aside = if self.place.leads() { before.set_aside(plan, recipe) } else { Ok(()) };
+        if course.first_says(set_aside.is_ok())? {
+            return Ok(());
         }
-        Ok(())
+        // What an interrupted run has bought stays.
+        self.place.directory().iter().filter(|_| self.fresh).try_for_each(|directory| directory.discard())?;
+        set_aside?;
+        Err(Error::Refused { reason: "node 0 has refused to set the run aside in its ledger".into() })
     }
 
     /// After a stretch of steps, whichever way it ended.

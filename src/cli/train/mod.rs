@@ -75,7 +75,7 @@ fn on_nodes(
         journal.measured(0, course.symmetry(examples as usize)?);
     }
     let mut watcher = Watcher::new(Some(&prepared.plan), course.run().step(), journal, args.quiet);
-    keeping.begin(course.run(), &watcher.journal())?;
+    keeping.begin(&mut course, &watcher.journal())?;
     if let Some(directory) = keeping.directory() {
         let file = directory.metrics_file(&watcher.journal())?;
         watcher = watcher.writing(file);

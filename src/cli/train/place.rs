@@ -16,6 +16,8 @@ pub(super) struct Place {
     /// was refused.
     later: Option<PathBuf>,
     checkpoint: Option<Checkpoint>,
+    /// Whether that is not the newest one of this process.
+    fell_back: bool,
     leads: bool,
 }
 
@@ -26,8 +28,9 @@ impl Place {
         let first = transport.as_ref().map_or(0, |transport| transport.hosted().start);
         if let Some(transport) = transport.as_deref_mut() {
             // Whoever is to resume and whoever is not would wait for each other.
-            let flags = [args.out.is_some(), args.resume, args.nodes.has_algorithm()].map(u8::from);
-            same(transport, &[("--out, --resume or --algorithm", &flags)])?;
+            let flags =
+                [args.out.is_some(), args.resume, args.nodes.has_algorithm(), args.seed.is_some()].map(u8::from);
+            same(transport, &[("--out, --resume, --seed or --algorithm", &flags)])?;
         }
         let leads = first == 0;
         let Some(out) = &args.out else { return Ok(Self::none(leads)) };
@@ -54,19 +57,23 @@ impl Place {
     }
 
     fn none(leads: bool) -> Self {
-        Self { directory: OnceCell::new(), later: None, checkpoint: None, leads }
+        Self { directory: OnceCell::new(), later: None, checkpoint: None, fell_back: false, leads }
     }
 
-    /// Makes the directory, where that was left for later.
+    /// Makes the directory, where that was left for later, and lets go of a newest checkpoint that others have not, now that the run goes
+    /// on from the one before.
     ///
     /// # Errors
-    /// As [`RunDirectory::create`].
+    /// As [`RunDirectory::create`] and [`RunDirectory::fall_back`].
     pub(super) fn make(&self) -> Result<()> {
         if let Some(path) = self.later.as_ref().filter(|_| self.directory.get().is_none()) {
             let directory = RunDirectory::create(path)?;
             self.directory.get_or_init(|| directory);
         }
-        Ok(())
+        match self.directory.get().filter(|_| self.fell_back) {
+            Some(directory) => directory.fall_back(),
+            None => Ok(()),
+        }
     }
 
     /// Takes up the newest checkpoint that all processes have: one may have been killed before it had the last. Where node 0 alone keeps
@@ -80,6 +87,7 @@ impl Place {
         let least: u32 = from_first(transport, || Ok(least.flatten().unwrap_or_default()))?;
         if let (Some(directory), true) = (self.directory.get(), step(&self.checkpoint) > least) {
             self.checkpoint = Some(directory.last_checkpoint()?);
+            self.fell_back = true;
         }
         if step(&self.checkpoint) != least && self.directory.get().is_some() {
             let reason = "the checkpoints of the nodes are not of one round; the run cannot go on".to_string();

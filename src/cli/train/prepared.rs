@@ -77,10 +77,15 @@ impl Prepared {
         let run = args.run(Some(&data.train));
         let relation = args.relation()?;
         let past = shared_value(&mut transport, || before.past(relation, checkpoint.map(Checkpoint::plan)))?;
-        let count = transport.map(|transport| transport.nodes());
+        let count = transport.as_ref().map(|transport| transport.nodes());
         let Outline { plan, mut recipe, setting } = args.outline(&data.train, data.records(), past, count)?;
         if args.data.is_of_nodes() {
             recipe.data = args.data.name_of_files();
+        }
+        if let Some(transport) = &mut transport {
+            let recipe =
+                serde_json::to_vec(&recipe).map_err(|error| Error::value("recipe", error, "finite numbers"))?;
+            same(&mut **transport, &[("model, optimiser or augmentation", &recipe)])?;
         }
         let of_nodes = |count| {
             let shards = args.nodes.shards(&data.train, data.files.as_deref(), apart, count, &key)?;
@@ -256,8 +261,10 @@ fn data(args: &Args, key: &Key, transport: Option<&mut (dyn Transport + 'static)
         return Err(Error::Refused { reason: reason.into() });
     }
     let own = args.data.of_node(transport.hosted().start)?;
-    let schema =
-        serde_json::to_vec(own.train.schema()).map_err(|error| Error::value("schema", error, "finite numbers"))?;
+    let count = own.train.record_count_note();
+    let notes: Vec<&String> = own.train.notes().iter().filter(|note| **note != count).collect();
+    let schema = serde_json::to_vec(&(own.train.schema(), notes))
+        .map_err(|error| Error::value("schema", error, "finite numbers"))?;
     // Columns, classes and ranges that were found in one file are others in the next.
     same(transport, &[(READING, &schema)])?;
     let size: Message = (own.train.len() as u64).to_le_bytes().into();
@@ -283,7 +290,8 @@ fn key(args: &Args, before: &Before, checkpoint: Option<&Checkpoint>) -> Result<
 /// The key of this process alone, where nodes in different processes trust nobody: what its noise is drawn from never leaves it.
 fn own(args: &Args, key: &Key, checkpoint: Option<&Checkpoint>) -> Result<Key> {
     let alone = args.nodes.over_mpi() && args.nodes.has_algorithm() && args.nodes.trust()? == Trust::Local;
-    if !alone || args.seed.is_some() {
+    // A seed that anybody was given is that of all: the key of node 0 says so.
+    if !alone || key.origin() == Origin::Seed {
         return Ok(key.clone());
     }
     match checkpoint.map(Checkpoint::nodes).transpose()?.flatten() {

@@ -1,6 +1,6 @@
 //! The terms of a run as its plan and setting have them.
 
-use super::{Clipping, EXAMPLES_OF_CLIENTS, Memories, Neighbour, Noise, Promise, Terms, Unit};
+use super::{Clipping, Memories, Neighbour, Noise, Promise, Terms, Unit};
 use crate::distributed::Setting;
 use crate::distributed::uplink::Trust;
 use crate::plan::Plan;
@@ -58,12 +58,14 @@ impl Promise {
 }
 
 /// Why examples that are clipped protect no client.
+#[cfg(feature = "cli")]
 pub(crate) fn examples_of_clients() -> Error {
-    Error::Refused { reason: EXAMPLES_OF_CLIENTS.into() }
+    Error::Refused { reason: super::EXAMPLES_OF_CLIENTS.into() }
 }
 
 /// Why records are not what is protected where messages are clipped: because nothing amplifies, where they are sampled, and otherwise
 /// because a client is protected just as well.
+#[cfg(feature = "cli")]
 pub(crate) fn records_in_messages(sampled: bool) -> Error {
     let as_clients = "a record that is not clipped by itself counts like a replaced client, however many records the node has; take \
                       --unit client --relation replace, which protects it and all others of its node at the same cost";

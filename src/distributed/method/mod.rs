@@ -12,18 +12,18 @@ use crate::seed::Key;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
 
-/// An algorithm with its constants. Its name is that of [`Algorithm::name`].
+/// An algorithm with its constants. Its name is that of [`super::Algorithm::name`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Method {
-    /// [`ClipGd`].
+    /// [`super::ClipGd`].
     ClipGd {
         /// Size of a step.
         step: f64,
         /// The longest message.
         radius: ClipNorm,
     },
-    /// [`Clip21`].
+    /// [`super::Clip21`].
     Clip21 {
         /// Size of a step.
         step: f64,
@@ -35,7 +35,7 @@ pub enum Method {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         participants: Option<NonZeroU32>,
     },
-    /// [`Sgd2m`].
+    /// [`super::Sgd2m`].
     #[serde(rename = "clip21-sgd2m")]
     Clip21Sgd2m {
         /// Size of a step.
@@ -47,7 +47,7 @@ pub enum Method {
         /// The share of what is new in what the server knows.
         server_momentum: f64,
     },
-    /// [`NormEc`].
+    /// [`super::NormEc`].
     NormEc {
         /// Size of a step.
         step: f64,
@@ -58,7 +58,7 @@ pub enum Method {
         /// Whether all steps have one length.
         normalised_steps: bool,
     },
-    /// [`Dice`].
+    /// [`super::Dice`].
     DiceSgd {
         /// Size of a step.
         step: f64,
@@ -67,7 +67,7 @@ pub enum Method {
         /// The longest part of the error that is given back.
         feedback: ClipNorm,
     },
-    /// [`Celgc`]; local SGD without a longest step.
+    /// [`super::Celgc`]; local SGD without a longest step.
     Celgc {
         /// Size of a step.
         step: f64,
@@ -76,14 +76,14 @@ pub enum Method {
         /// Steps between two averages.
         local_steps: u32,
     },
-    /// [`ParallelClip`].
+    /// [`super::ParallelClip`].
     ParallelClip {
         /// Size of a step.
         step: f64,
         /// The longest step.
         longest: Option<f64>,
     },
-    /// [`Episode`].
+    /// [`super::Episode`].
     Episode {
         /// Size of a step.
         step: f64,
@@ -92,21 +92,21 @@ pub enum Method {
         /// Steps between two averages.
         local_steps: u32,
     },
-    /// [`CompressedDescent`].
+    /// [`super::CompressedDescent`].
     Dcgd {
         /// Size of a step.
         step: f64,
         /// What nodes send in the place of gradients.
         compress: Compressor,
     },
-    /// [`ErrorFeedback`].
+    /// [`super::ErrorFeedback`].
     ErrorFeedback {
         /// Size of a step.
         step: f64,
         /// What nodes send in the place of gradients and errors.
         compress: Compressor,
     },
-    /// [`Ef21`].
+    /// [`super::Ef21`].
     Ef21 {
         /// Size of a step.
         step: f64,
@@ -115,7 +115,7 @@ pub enum Method {
         /// What the server knows before the first step.
         first_memory: FirstMemory,
     },
-    /// [`Dsgd`].
+    /// [`super::Dsgd`].
     Dsgd {
         /// Size of a step.
         step: f64,
@@ -124,7 +124,7 @@ pub enum Method {
         /// Who talks to whom.
         topology: String,
     },
-    /// [`GradientTracking`]; periodical with more than one local step.
+    /// [`super::GradientTracking`]; periodical with more than one local step.
     GradientTracking {
         /// Size of a step.
         step: f64,
@@ -135,7 +135,7 @@ pub enum Method {
         /// Who talks to whom.
         topology: String,
     },
-    /// [`Kgt`].
+    /// [`super::Kgt`].
     Kgt {
         /// Size of a step.
         step: f64,
@@ -148,7 +148,7 @@ pub enum Method {
         /// Who talks to whom.
         topology: String,
     },
-    /// [`Scaffold`].
+    /// [`super::Scaffold`].
     Scaffold {
         /// Size of a step.
         step: f64,

@@ -12,6 +12,7 @@ use super::guarantee::Promise;
 use super::method::Site;
 use super::transport::Transport;
 use super::uplink::Trust;
+use super::wire::Width;
 use super::{Nodes, point_of, set_point};
 use crate::checkpoint::Fingerprint;
 use crate::journal::is_entry;
@@ -138,7 +139,12 @@ impl<'a> Rounds<'a> {
         let setting = serde_json::to_vec(&self.setting).map_err(unreadable)?;
         let key = self.grounds.shared.derived("agreement");
         let places = self.grounds.places(&self.setting)?;
-        let parts: [(&str, &[u8]); 4] = [
+        let start = Width::F64.message(&point_of(self.grounds.parameters)?);
+        // Where each process has records of its own they differ, and nobody is told in what.
+        let records = if self.grounds.apart { "" } else { self.fingerprint.as_str() };
+        let parts: [(&str, &[u8]); 6] = [
+            ("copy of the records", records.as_bytes()),
+            ("start", &start),
             ("plan", &plan),
             ("algorithm", &setting),
             ("key", key.secret()),
@@ -147,12 +153,20 @@ impl<'a> Rounds<'a> {
         super::agreement::same(self.transport, &parts)
     }
 
-    /// Waits until the process of node 0 has come here.
+    /// Waits until all processes have come here.
     ///
     /// # Errors
     /// That of the transport.
     pub fn wait(&mut self) -> Result<()> {
-        super::agreement::from_first(self.transport, || Ok(()))
+        super::agreement::barrier(self.transport)
+    }
+
+    /// What the process of node 0 says, in all processes.
+    ///
+    /// # Errors
+    /// That of the transport.
+    pub fn first_says(&mut self, own: bool) -> Result<bool> {
+        super::agreement::from_first(self.transport, || Ok(own))
     }
 
     /// Rounds until the run is done, the budget is spent, or node 0 wishes to stop. `watch` sees the parameters at the mean of all nodes'

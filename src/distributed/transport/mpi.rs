@@ -32,6 +32,15 @@ impl std::fmt::Debug for Mpi {
     }
 }
 
+impl Drop for Mpi {
+    /// A process that panics would wait for the others to end, and they for it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.world.abort(101);
+        }
+    }
+}
+
 /// Bytes that are moved at a time: a count in MPI is an int, and buffers of the network are small.
 const CHUNK: usize = 1 << 23;
 
