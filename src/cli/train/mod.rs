@@ -86,12 +86,25 @@ fn on_nodes(
     }
     let between = Duration::from_secs_f64(args.checkpoint_every);
     let trained = train(course.run(), &mut watcher, &keeping, stop, between);
-    let mut journal = watcher.finish();
+    let journal = watcher.finish();
     keeping.end(course.run())?;
     trained?;
     if !course.run().is_done() {
         return Ok(interrupted_after(course.run(), &place, keeping.directory()));
     }
+    finished(course, args, &prepared, &place, &keeping, journal, format)
+}
+
+/// After the last step: the report, kept and shown by the process of node 0.
+fn finished(
+    mut course: Course<'_>,
+    args: &Args,
+    prepared: &Prepared,
+    place: &Place,
+    keeping: &Keeping<'_>,
+    mut journal: Journal,
+    format: Format,
+) -> anyhow::Result<Ended> {
     if let Some(examples) = args.symmetry {
         // The budget is spent: a diagnosis that fails must not take the model with it.
         match course.symmetry(examples as usize) {
@@ -106,7 +119,7 @@ fn on_nodes(
         keeping.clear()?;
         return Ok(Ended::Done);
     }
-    let report = conclude(course.run(), &prepared, &keeping, &journal, costs)?;
+    let report = conclude(course.run(), prepared, keeping, &journal, costs)?;
     course.wait()?;
     match format {
         Format::Json => print(&report.to_json()?)?,

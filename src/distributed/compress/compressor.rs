@@ -1,7 +1,8 @@
 //! Compressors by their words: `top-k:10`, `natural`, `top-k:1%+natural`.
 
 use super::{
-    Adaptive, Compress, Contractive, Dithering, Exponential, Norm, Radius, RandK, Rounding, ScaledSign, TopK, TopKThen,
+    Adaptive, Compress, Contractive, Dithering, Exponential, Induced, Norm, Radius, RandK, Rounding, ScaledSign, TopK,
+    TopKThen,
 };
 use crate::clip::ClipNorm;
 use crate::{Error, Result};
@@ -27,6 +28,8 @@ pub enum Compressor {
     ScaledSign,
     /// One number, drawn by its size.
     Adaptive,
+    /// A contraction, and what it leaves by an unbiased compressor.
+    Induced(Box<Compressor>, Box<Compressor>),
 }
 
 /// How many numbers of a vector: so many, or a percentage of them, and at least one.
@@ -51,7 +54,8 @@ impl Count {
 /// The forms there are.
 const FORMS: &str = "identity, clip:LENGTH, top-k:K, rand-k:K, rand-k-unbiased:K, natural, exponential:BASE, \
     exponential-unbiased:BASE, natural-dithering:LEVELS, exponential-dithering:BASE:LEVELS, scaled-sign, \
-    adaptive-sparsification, or top-k:K+ and another of them; K is a number or a percentage such as 1%";
+    adaptive-sparsification, or top-k:K+ and another \
+    of them, or CONTRACTION/UNBIASED for what the first leaves; K is a number or a percentage such as 1%";
 
 impl Compressor {
     /// For vectors of `dim` numbers.
@@ -73,6 +77,7 @@ impl Compressor {
             Self::Dithering(base, levels) => Box::new(Dithering::new(*base, *levels, Norm::Two)?),
             Self::ScaledSign => Box::new(ScaledSign),
             Self::Adaptive => Box::new(Adaptive),
+            Self::Induced(first, rest) => Box::new(Induced::new(first.build(dim)?, rest.build(dim)?)),
         })
     }
 
@@ -94,6 +99,12 @@ impl std::str::FromStr for Compressor {
         let unknown = || Error::value("compressor", words, FORMS);
         let number = |word: &str| word.parse::<f64>().map_err(|_| unknown());
         let length = |word: &str| ClipNorm::new(number(word)?);
+        if let Some((first, rest)) = words.split_once('/') {
+            let induced = Self::Induced(Box::new(first.parse()?), Box::new(rest.parse()?));
+            // On vectors long enough for a compressor to leave something.
+            let unbiased = induced.build(1 << 20)?.class(1 << 20).is_some();
+            return if unbiased { Ok(induced) } else { Err(unknown()) };
+        }
         if let Some((first, then)) = words.split_once('+') {
             return match first.parse()? {
                 Self::TopK(count, _) => Ok(Self::TopK(count, Box::new(then.parse()?))),
@@ -138,6 +149,7 @@ impl std::fmt::Display for Compressor {
             Self::Dithering(base, levels) => write!(f, "exponential-dithering:{base}:{levels}"),
             Self::ScaledSign => write!(f, "scaled-sign"),
             Self::Adaptive => write!(f, "adaptive-sparsification"),
+            Self::Induced(first, rest) => write!(f, "{first}/{rest}"),
         }
     }
 }
@@ -202,6 +214,8 @@ mod tests {
             "exponential-dithering:3:4",
             "scaled-sign",
             "adaptive-sparsification",
+            "top-k:1%/rand-k-unbiased:1%",
+            "top-k:5+exponential:2/natural",
         ] {
             let compressor: Compressor = words.parse().unwrap();
             assert_eq!(compressor.to_string(), words);
@@ -227,6 +241,9 @@ mod tests {
             "exponential:1",
             "natural-dithering:0",
             "exponential-dithering:2",
+            "natural/top-k:3",
+            "top-k:3/rand-k:3",
+            "top-k:3/",
             "zip",
         ] {
             assert!(words.parse::<Compressor>().is_err(), "{words}");

@@ -12,6 +12,7 @@
 //! | [`Dithering`] | the norm, and every number relative to it on levels |
 //! | [`ScaledSign`] | signs and one size |
 //! | [`Contractive`] | any of them, scaled to a contraction |
+//! | [`Induced`] | a contraction, and what it leaves by an unbiased one |
 //!
 //! Messages are packed to the bit and filled up to a byte with zeros; what no sender writes is refused. The constants are
 //! those of exact arithmetic. Rounding to the width comes on top: relative errors of half an epsilon for numbers in its normal
@@ -22,6 +23,7 @@ mod compressor;
 mod contractive;
 mod dithering;
 mod exponential;
+mod induced;
 mod normalised;
 mod places;
 mod radius;
@@ -35,6 +37,7 @@ pub use compressor::{Compressor, Count};
 pub use contractive::Contractive;
 pub use dithering::{Dithering, Norm};
 pub use exponential::Exponential;
+pub use induced::Induced;
 pub use normalised::Normalised;
 pub use radius::Radius;
 pub use rand_k::RandK;

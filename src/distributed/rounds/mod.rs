@@ -51,8 +51,8 @@ impl<'a> Rounds<'a> {
     /// rounds and has no other use for it.
     ///
     /// # Errors
-    /// When there is not a shard for every node, a record is in two, the plan is of other records or clients, the algorithm or a model refuses the setting,
-    /// not one round fits the budget, or processes have different plans, keys or settings.
+    /// When there is not a shard for every node, a record is in two, the plan is of other records or clients, the algorithm or a model
+    /// refuses the setting, not one round fits the budget, or processes have different plans, keys, settings, records or parameters.
     pub fn new(
         plan: &'a Plan,
         setting: Setting,
@@ -60,45 +60,8 @@ impl<'a> Rounds<'a> {
         private: bool,
         transport: &'a mut dyn Transport,
     ) -> Result<Self> {
-        let (nodes, draft) = (transport.nodes(), plan.draft());
-        if grounds.shards.len() != nodes {
-            return Err(Error::value("shards", grounds.shards.len(), format!("one for each of {nodes} nodes")));
-        }
-        grounds.disjoint()?;
-        if private {
-            Promise::of_run(plan, &setting)?;
-        }
-        let plain = draft.noise == NoiseRule::Independent && draft.schedules == Schedules::default();
-        if !plain || draft.perturbation.is_some() || draft.clipping.adaptive().is_some() {
-            let reason = "algorithms of nodes add independent noise of one size to what is clipped in one way; leave schedules, correlated \
-                          noise, perturbation and adaptive clipping out, or share the steps of one machine";
-            return Err(Error::Refused { reason: reason.into() });
-        }
-        let units = match draft.unit {
-            Unit::Record => grounds.shards.iter().map(Vec::len).sum(),
-            Unit::Client => nodes,
-        };
-        if draft.records != units {
-            let allowed = format!("{units}, as there are {}s", draft.unit.name());
-            return Err(Error::value("records", draft.records, allowed));
-        }
-        if private && !plan.epsilon(&plan.event()?)?.upper().is_finite() {
-            let reason = "the plan has no finite epsilon; raise the noise multiplier".to_string();
-            return Err(Error::Refused { reason });
-        }
-        let affordable = match (private, draft.unit) {
-            (false, _) | (true, Unit::Client) => {
-                if private {
-                    plan.affordable_steps()?
-                } else {
-                    draft.steps
-                }
-            }
-            (true, Unit::Record) => setting.method.rounds_within(u64::from(plan.affordable_steps()?)),
-        };
-        if affordable == 0 {
-            return Err(Error::Refused { reason: "not one round fits the budget; raise --epsilon".into() });
-        }
+        check(plan, &setting, grounds, private, transport.nodes())?;
+        let (affordable, draft) = (affordable(plan, &setting, private)?, plan.draft());
         let oracles = transport
             .hosted()
             .map(|node| oracle::oracle(plan, &setting, grounds, private, node))
@@ -247,5 +210,49 @@ impl<'a> Rounds<'a> {
         let alone = self.setting.trust == Trust::Local && self.transport.hosted().len() < self.transport.nodes();
         let own: Vec<NodeCost> = own.into_iter().map(|cost| if alone { cost.without_times() } else { cost }).collect();
         super::cost::collected(self.transport, &own)
+    }
+}
+
+/// Whether plan, setting and grounds belong together, and to nodes of so many.
+fn check(plan: &Plan, setting: &Setting, grounds: Grounds<'_>, private: bool, nodes: usize) -> Result<()> {
+    let draft = plan.draft();
+    if grounds.shards.len() != nodes {
+        return Err(Error::value("shards", grounds.shards.len(), format!("one for each of {nodes} nodes")));
+    }
+    grounds.disjoint()?;
+    if private {
+        Promise::of_run(plan, setting)?;
+    }
+    let plain = draft.noise == NoiseRule::Independent && draft.schedules == Schedules::default();
+    if !plain || draft.perturbation.is_some() || draft.clipping.adaptive().is_some() {
+        let reason = "algorithms of nodes add independent noise of one size to what is clipped in one way; leave schedules, correlated \
+                      noise, perturbation and adaptive clipping out, or share the steps of one machine";
+        return Err(Error::Refused { reason: reason.into() });
+    }
+    let units = match draft.unit {
+        Unit::Record => grounds.shards.iter().map(Vec::len).sum(),
+        Unit::Client => nodes,
+    };
+    if draft.records != units {
+        let allowed = format!("{units}, as there are {}s", draft.unit.name());
+        return Err(Error::value("records", draft.records, allowed));
+    }
+    if private && !plan.epsilon(&plan.event()?)?.upper().is_finite() {
+        let reason = "the plan has no finite epsilon; raise the noise multiplier".to_string();
+        return Err(Error::Refused { reason });
+    }
+    Ok(())
+}
+
+/// The rounds that can be taken.
+fn affordable(plan: &Plan, setting: &Setting, private: bool) -> Result<u32> {
+    let rounds = match plan.draft().unit {
+        _ if !private => plan.draft().steps,
+        Unit::Client => plan.affordable_steps()?,
+        Unit::Record => setting.method.rounds_within(u64::from(plan.affordable_steps()?)),
+    };
+    match rounds {
+        0 => Err(Error::Refused { reason: "not one round fits the budget; raise --epsilon".into() }),
+        rounds => Ok(rounds),
     }
 }

@@ -4,7 +4,7 @@ mod moments;
 mod savings;
 
 use dpsgd::distributed::compress::{
-    Adaptive, Class, Contractive, Dithering, Exponential, GeneralRounding, Norm, RandK, Rounding, ScaledSign,
+    Adaptive, Class, Contractive, Dithering, Exponential, GeneralRounding, Induced, Norm, RandK, Rounding, ScaledSign,
     Sparsification, TopK, TopKThen,
 };
 use dpsgd::distributed::{Compress, Radius, Width};
@@ -106,6 +106,15 @@ fn sparse() -> Vec<Row> {
         xs.iter().map(|x| sent_with(x.abs() / sum, 1.0)(x)).collect()
     };
     let one = |b: usize| b + 4;
+    // Top-3 for certain, and of the rest, of which the three are 0, three of all.
+    let induced = |xs: &[f64]| {
+        let top = applied(&TopK::new(3).unwrap(), xs, Width::F64, &mut rng(0));
+        let law =
+            |(x, top): (&f64, f64)| if top != 0.0 { vec![(*x, 1.0)] } else { sent_with(3.0 / 16.0, 16.0 / 3.0)(x) };
+        xs.iter().zip(top).map(law).collect()
+    };
+    let both = |b: usize| 32 + (3 * (b + 4)).div_ceil(8) * 8 + 3 * (b + 4);
+    let of_rest = Induced::new(Box::new(TopK::new(3).unwrap()), Box::new(RandK::unbiased(3).unwrap()));
     vec![
         row(Radius::INFINITE, |b| 16 * b, None),
         row(RandK::unbiased(3).unwrap(), |b| 3 * (b + 4), each(3.0 / 16.0, 16.0 / 3.0)),
@@ -115,6 +124,7 @@ fn sparse() -> Vec<Row> {
         row(TopK::new(3).unwrap(), |b| 3 * (b + 4), None),
         row(ScaledSign, |b| b - 1 + 16, None),
         row(Contractive::new(Box::new(RandK::unbiased(3).unwrap())), |b| 3 * (b + 4), each(3.0 / 16.0, 1.0)),
+        row(of_rest, both, Some(Box::new(induced))),
     ]
 }
 
