@@ -110,11 +110,8 @@ impl RunDirectory {
             directory.lock()?;
         }
         if !there.exists() && path.join("report.json").exists() {
-            let reason = format!(
-                "the run in {} is finished; --extend goes on from its model, under a larger budget",
-                path.display()
-            );
-            return Err(Error::Refused { reason });
+            let allowed = "nothing for a run that is finished; --extend goes on from its model, under a larger budget";
+            return Err(Error::value("--resume", path.display(), allowed));
         }
         Ok((directory, Checkpoint::read(&there)?))
     }

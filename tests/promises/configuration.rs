@@ -232,7 +232,7 @@ fn a_finished_run_is_not_resumed() {
     let here = here();
     ok(here.path(), "train --data small.csv --steps 3 --out run");
     let ran = dpsgd(here.path(), &["train", "--config", "run/config.toml", "--out", "run", "--resume"]);
-    assert!(ran.code == Some(2) && ran.first_line().contains("checkpoint"), "{}", ran.stderr);
+    assert!(ran.code == Some(2) && ran.first_line().contains("finished; --extend"), "{}", ran.stderr);
 }
 
 /// IDX files of `records` images of 28 x 28 pixels and their labels, as the published ones are named.
