@@ -3,7 +3,7 @@
 mod hosts;
 
 use super::{document, file, number};
-use crate::command_line::{Ran, here, json, ok};
+use crate::command_line::{Ran, here, json, ok, small_csv};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -251,4 +251,32 @@ fn a_number_of_nodes_that_mpirun_has_not_started_is_refused_once() {
         assert_eq!(ran.code, Some(code), "{line}: {}", ran.stderr);
         assert!(!here.path().join("run").exists(), "{line} left something behind");
     }
+}
+
+#[test]
+fn a_process_reads_the_file_of_its_own_node_alone() {
+    let here = here();
+    let all = small_csv();
+    let lines: Vec<&str> = all.lines().collect();
+    for (node, lines) in lines.chunks(15).enumerate() {
+        std::fs::write(here.path().join(format!("part-{node}.csv")), lines.join("\n")).unwrap();
+    }
+    let line =
+        "train --quiet --steps 4 --epsilon 6 --partition files --data part-{node}.csv --classes 0,1 --algorithm clip21";
+    let together = json(here.path(), &format!("{line} --nodes 4 --seed 2"));
+    let apart = four(here.path(), &format!("{line} --transport mpi --seed 2 --format json"));
+    let apart: serde_json::Value = serde_json::from_str(&apart.stdout).unwrap();
+    assert_eq!(apart["model"]["sha256"], together["model"]["sha256"]);
+    assert_eq!(apart["nodes"]["records"], together["nodes"]["records"]);
+    assert_eq!((&apart["nodes"]["apart"], &together["nodes"]["apart"]), (&true.into(), &serde_json::Value::Null));
+    // Every owner has a budget of their own, which node 0 does not see.
+    let ran = Job::start(here.path(), 4, &format!("{line} --transport mpi --ledger owner.json")).ended();
+    assert!(ran.code != Some(0) && ran.stderr.contains("budget of one owner"), "{}", ran.stderr);
+}
+
+#[test]
+fn one_process_where_several_were_meant_is_refused() {
+    let here = here();
+    let ran = Job::start(here.path(), 1, "train --quiet --data small.csv --steps 2 --transport mpi").ended();
+    assert!(ran.code == Some(1) && ran.stderr.contains("give --nodes 1"), "{}", ran.stderr);
 }

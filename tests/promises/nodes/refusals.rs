@@ -96,6 +96,7 @@ const REFUSED: &[Row] = &[
     ("--nodes 3 --algorithm dcgd --compress top-k:0", 2, &["0"]),
     ("--nodes 3 --algorithm clip21 --learning-rate -1", 2, &["-1"]),
     ("--nodes 3 --algorithm ef21 --steps 1 --first-memory zero", 2, &["--steps", "1", "2"]),
+    ("--nodes 3 --algorithm clip21 --unit client --ledger shared.json", 1, &["refused", "--ledger and --extend count"]),
     ("--nodes 3 --algorithm clip21 --unit client --participants 4", 2, &["participants", "4", "3"]),
     ("--nodes 3 --algorithm clip21 --unit client --participants 0", 2, &["--participants", "0"]),
     ("--nodes 7 --algorithm kgt --topology torus", 2, &["torus", "7"]),
@@ -148,4 +149,17 @@ fn messages_of_clients_have_a_radius_only_where_they_are_clipped() {
         let ran = dpsgd(here.path(), &line.split_whitespace().collect::<Vec<_>>());
         assert_eq!(ran.code, Some(0), "{algorithm}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn processes_of_mpirun_that_do_not_know_of_each_other_are_refused() {
+    let here = here();
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_dpsgd"))
+        .args(["train", "--quiet", "--data", "small.csv", "--steps", "2"])
+        .current_dir(here.path())
+        .env("OMPI_COMM_WORLD_SIZE", "2")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(ran.status.code() == Some(1) && said.contains("add --transport mpi"), "{said}");
 }
